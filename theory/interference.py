@@ -1,0 +1,179 @@
+"""What the other encodings do: strength at the start, decay of overlaps, two exact symmetries.
+
+    -c sum_{j != i} ReLU(G_ij) W_j,     G = W W^T
+
+Sources: paper, section 2.5; THE_FLOW section 3.  Times are flow time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from theory._checks import Array, non_negative, positive, real, require
+from theory.unit_length import inverse_norm
+
+__all__ = [
+    "benefit_variance",
+    "growing_alone",
+    "initial_benefit",
+    "initial_growth",
+    "initial_interference",
+    "interference_variance",
+    "no_pair_attracts",
+    "overlapping_solution",
+    "pair_decay",
+    "signs_separate",
+    "transposable_rate",
+]
+
+
+def initial_interference(n: ArrayLike, m: ArrayLike, scale: ArrayLike = 1.0) -> Array:
+    """Mean of the interference along W_i at a Gaussian start, in units of c.
+
+        E sum_{j != i} ReLU(G_ij)^2 = (n - 1) s^4 / (2m)
+
+    Exact for entries N(0, s^2/m).  n, m, scale : broadcast.  The paper has Theta(n/m).
+    Source: paper, section 2.5; THE_FLOW section 3.
+    """
+    n_, m_, s = positive("n", n), positive("m", m), non_negative("scale", scale)
+    return np.asarray((n_ - 1) * s**4 / (2 * m_))
+
+
+def interference_variance(n: ArrayLike, m: ArrayLike, scale: ArrayLike = 1.0) -> Array:
+    """Variance over starts of sum_{j != i} ReLU(G_ij)^2; exact for entries N(0, s^2/m).
+
+        (n - 1) (s^8/m^2) [ (5/4)(1 + 2/m) + (n - 1)/(2m) ]
+
+    Given W_i the pairs are independent normals (first term); their common scale is ||W_i||
+    (second term).  Source: THE_FLOW section 3.
+    """
+    n_, m_, s = positive("n", n), positive("m", m), non_negative("scale", scale)
+    return np.asarray((n_ - 1) * s**8 / m_**2 * (1.25 * (1 + 2 / m_) + (n_ - 1) / (2 * m_)))
+
+
+def initial_benefit(m: ArrayLike, scale: ArrayLike = 1.0) -> Array:
+    """Mean of the feature benefit along W_i at a Gaussian start, in units of c.
+
+        E (1 - ||W_i||^2) ||W_i||^2 = s^2 - s^4 (1 + 2/m)
+
+    Exact for entries N(0, s^2/m).  Positive for s = 0.9, negative for s = 1: the paper's figure 2
+    starts by growing and its figure 3 by shrinking.  Source: THE_FLOW section 3.
+    """
+    m_, s = positive("m", m), non_negative("scale", scale)
+    return np.asarray(s**2 - s**4 * (1 + 2 / m_))
+
+
+def benefit_variance(m: ArrayLike, scale: ArrayLike = 1.0) -> Array:
+    """Variance over starts of (1 - ||W_i||^2) ||W_i||^2; exact for entries N(0, s^2/m).
+
+        2s^4/m - 8 s^6 (m + 2)/m^2 + 8 s^8 (m + 2)(m + 3)/m^3
+
+    from the moments E ||W||^(2k) = (s^2/m)^k m (m + 2) ... (m + 2k - 2) of a chi-square.
+    """
+    m_, s2 = positive("m", m), non_negative("scale", scale) ** 2
+    cubic = 8 * s2**3 * (m_ + 2) / m_**2
+    quartic = 8 * s2**4 * (m_ + 2) * (m_ + 3) / m_**3
+    return np.asarray(2 * s2**2 / m_ - cubic + quartic)
+
+
+def initial_growth(
+    n: ArrayLike, m: ArrayLike, scale: ArrayLike = 1.0, lam: ArrayLike = 0.0, *, c: float = 1.0
+) -> Array:
+    """Mean of (1/2) d||W_i||^2/dt at a Gaussian start with every force on.
+
+        c [s^2 - s^4 (1 + 2/m) - (n - 1) s^4/(2m)] - lambda s sqrt(2m/pi)
+
+    Its sign says whether encodings start by growing.  n = 1 is interference off.  Exact for
+    entries N(0, s^2/m).  Source: THE_FLOW section 3.
+    """
+    smooth = initial_benefit(m, scale) - initial_interference(n, m, scale)
+    norm1 = np.asarray(scale) * np.sqrt(2 * np.asarray(m, dtype=np.float64) / np.pi)
+    return np.asarray(positive("c", c) * smooth - non_negative("lam", lam) * norm1)
+
+
+def pair_decay(
+    overlap: ArrayLike, norm_squared: ArrayLike, other_squared: ArrayLike, *, c: float = 1.0
+) -> Array:
+    """What a pair's own interference contributes to the rate of its overlap G_ij.
+
+        -c ReLU(G_ij) (||W_i||^2 + ||W_j||^2)
+
+    Exact; with n = 2 and lambda = 0 feature benefit adds c (2 - ||W_i||^2 - ||W_j||^2) G_ij and
+    that is all.  Arguments broadcast.  Source: paper, section 2.5.
+    """
+    lengths = non_negative("norm_squared", norm_squared) + non_negative("other", other_squared)
+    return np.asarray(-positive("c", c) * np.maximum(real("overlap", overlap), 0.0) * lengths)
+
+
+def no_pair_attracts(weights: ArrayLike) -> bool:
+    """Whether G_ij <= 0 for all i != j: interference is off there.  weights : (n, m).
+
+    At lambda = 0 this set is invariant: rows only change length (``growing_alone``) and no
+    overlap changes sign.  With lambda > 0 it is not, see ``signs_separate``.
+    """
+    gram = _gram(weights)
+    np.fill_diagonal(gram, 0.0)
+    return bool(np.all(gram <= 0))
+
+
+def signs_separate(weights: ArrayLike) -> bool:
+    """Whether no two features hold a neuron with the same sign: W_ik W_jk <= 0 for i != j, all k.
+
+    Equivalently each neuron has at most one positive and one negative weight: every collision is
+    benign.  This set is invariant for every lambda >= 0, interference is off throughout, zeros
+    are absorbing, and rows evolve as in ``theory.sparsification``: weights keep their signs, so
+    overlaps stay sums of non-positive terms.  (All G_ij <= 0 alone is not enough once
+    lambda > 0: l1 can eat the negative terms of an overlap first.)  weights : (n, m).
+    Source: THE_FLOW section 3 ("benign collision"), here for any number of features.
+    """
+    w = real("weights", weights)
+    return bool(np.all((w > 0).sum(axis=0) <= 1) and np.all((w < 0).sum(axis=0) <= 1))
+
+
+def growing_alone(weights: ArrayLike, time: float, *, c: float = 1.0) -> Array:
+    """The flow at lambda = 0 from a start in which no pair attracts; exact for all times.
+
+        W_i(t) = W_i(0) / (||W_i(0)|| Y_i(t)),      Y_i as in ``theory.unit_length.inverse_norm``
+
+    weights : (n, m), rows non-zero.  Raises ValueError if some G_ij > 0.
+    """
+    w = real("weights", weights)
+    require(no_pair_attracts(w), "all G_ij <= 0", "a positive overlap", "interference acts here")
+    norm = np.sqrt(np.square(w).sum(axis=1))
+    return np.asarray(w / (norm * inverse_norm(time, norm, c=c))[:, None])
+
+
+def transposable_rate(weights: ArrayLike, lam: float = 0.0, *, c: float = 1.0) -> Array:
+    """dW/dt of the whole flow while all overlaps are >= 0 and strengths are equal.
+
+        c (I - W W^T) W - lambda sign(W)
+
+    Unchanged under W -> W^T: features competing for a neuron are weights competing within an
+    encoding, which is why a malign collision is the two-way race.  weights : (n, m).
+    Source: THE_FLOW section 3.  Raises ValueError if some G_ij < 0.
+    """
+    w, gram = real("weights", weights), _gram(weights)
+    require(gram >= 0, "all G_ij >= 0", "a negative overlap", "there the ReLU cuts the symmetry")
+    return np.asarray(positive("c", c) * (w - gram @ w) - lam * np.sign(w))
+
+
+def overlapping_solution(weights: ArrayLike, time: float, *, c: float = 1.0) -> Array:
+    """The flow at lambda = 0 while all overlaps stay >= 0: singular values grow alone.
+
+        W(0) = U diag(s) V^T,     W(t) = U diag(s(t)) V^T,     s' = c (1 - s^2) s
+
+    Exact as long as all G_ij(t) >= 0 (then dW/dt = c (I - W W^T) W), which for n = 2 is for
+    ever: G_12(t) is a positive multiple of s_1(t)^2 - s_2(t)^2.  For n > 2 overlaps may cross
+    zero on the way.  weights : (n, m) of full rank.  Raises ValueError if some G_ij < 0.
+    """
+    w = real("weights", weights)
+    require(_gram(w) >= 0, "all G_ij >= 0", "a negative overlap", "there the ReLU cuts in")
+    left, singular, right = np.linalg.svd(w, full_matrices=False)
+    return np.asarray((left / inverse_norm(time, singular, c=c)) @ right)
+
+
+def _gram(weights: ArrayLike) -> Array:
+    w = real("weights", weights)
+    require(w.ndim == 2, "weights of shape (n, m)", w.shape, "pass a matrix, one row per feature")
+    return np.asarray(w @ w.T)
