@@ -285,6 +285,7 @@ def extinction_schedule(
         with np.errstate(divide="ignore", invalid="ignore"):
             late = np.where(square > 0, np.log(start / square), 0.0)  # times are infinite there
         times = undo_start_offset(times - late / (4 * c_), row.norm[..., None], c=c_)
+        times = np.where(row.gaps < row.largest[..., None], times, 0.0)  # zeros, not rounding
     return ExtinctionSchedule(row=row, times=times, lam=lam_, c=c_, order=order)
 
 

@@ -1,0 +1,43 @@
+"""Inputs for the laws: the assumptions of the theorems, as generators.
+
+Weights come from a drawn seed and a drawn scale, never from elementwise floats: those shrink to
+ties, i.e. to saddles, where rounding picks the winner.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def log_uniform(draw: st.DrawFn, low: float, high: float) -> float:
+    """A positive number, uniform in its logarithm."""
+    return math.exp(draw(st.floats(math.log(low), math.log(high))))
+
+
+@st.composite
+def weights(
+    draw: st.DrawFn,
+    *,
+    n: tuple[int, int] = (1, 8),
+    m: tuple[int, int] = (1, 16),
+    scale: tuple[float, float] = (0.3, 1.5),
+) -> Array:
+    """Gaussian W : (n, m), entries N(0, scale^2/m), sizes and scale from the given ranges."""
+    rows, columns = draw(st.integers(*n)), draw(st.integers(*m))
+    spread = draw(st.floats(*scale))
+    generator = np.random.default_rng(draw(seeds))
+    return generator.normal(0.0, spread / math.sqrt(columns), (rows, columns))
+
+
+def regularization_strengths(low: float = 1e-4, high: float = 0.3) -> st.SearchStrategy[float]:
+    """lambda > 0, uniform in its logarithm."""
+    return log_uniform(low, high)
