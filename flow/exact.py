@@ -9,9 +9,11 @@ solution of one scalar equation per row, and where g1 or lam is 0 not even that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -23,6 +25,9 @@ Row = tuple[Floats, Floats, Floats]
 STAGES = 5
 TOLERANCE = 1e-10  # per step, relative; measured errors of whole runs are below 1e-11
 CAPACITY = 1024  # points kept per row at the first attempt
+
+MANY_WEIGHTS = 2**20  # for less than this, waking the threads costs more than they save
+MANY_ROWS = 16
 
 _FOREVER = 1e300  # a flow time at which every closed form has reached its limit
 
@@ -66,11 +71,12 @@ class ExactFlow:
         self._closed = law[1] == 0.0 or law[2] == 0.0
         self._top = np.maximum(high, -low).astype(np.float64)
         self._d: Floats = np.empty(W.shape)
-        kernels.distances(W, self._top, self._d)
-        self._d.sort(axis=1)
         self._mean = np.empty(W.shape)
         self._spread = np.empty(W.shape)
-        kernels.prefix_moments(self._d, self._mean, self._spread)
+        with _threads(W.size > MANY_WEIGHTS):
+            kernels.distances(W, self._top, self._d)
+            self._d.sort(axis=1)
+            kernels.prefix_moments(self._d, self._mean, self._spread)
         self._tableau = kernels.radau(STAGES)
         self.stats: dict[str, int] = {"steps": 0, "rejected": 0, "evaluations": 0}
         if not self._closed:
@@ -84,7 +90,8 @@ class ExactFlow:
                 scaled: NDArray[np.floating] = (self._W0 / z[0][:, None]).astype(self._W0.dtype)
             return scaled
         out = np.empty_like(self._W0)
-        kernels.fill_weights(self._W0, self._top, sigma[0], z[0], out)
+        with _threads(out.size > MANY_WEIGHTS):
+            kernels.fill_weights(self._W0, self._top, sigma[0], z[0], out)
         return out
 
     def observables(self, times: ArrayLike) -> dict[str, NDArray]:
@@ -93,7 +100,8 @@ class ExactFlow:
         names = ("l1", "l2", "l4")
         out: dict[str, NDArray] = {name: np.empty(sigma.shape) for name in names}
         out["nonzeros"] = np.empty(sigma.shape, np.int64)
-        kernels.measure(self._d, self._mean, self._spread, sigma, z, *out.values())
+        with _threads(self._d.size > MANY_WEIGHTS):
+            kernels.measure(self._d, self._mean, self._spread, sigma, z, *out.values())
         if self._law[2] == 0.0:
             out["nonzeros"][:] = np.count_nonzero(self._W0, axis=1)
         return out
@@ -111,9 +119,11 @@ class ExactFlow:
             points = self._path[row, :, : self._counts[row, 0]]
             dead = points[1, -1] == 0.0
             never = points[0, -1] if dead else np.inf
-            kernels.extinctions(
-                self._row(row), points, points.shape[1], never, self._law, self._tableau, ordered
-            )
+            with _threads(d.size > kernels.BLOCK):
+                kernels.extinctions(
+                    self._row(row), points, points.shape[1],
+                    never, self._law, self._tableau, ordered,
+                )  # fmt: skip
             np.maximum.accumulate(ordered[::-1], out=ordered[::-1])  # rounding, between close d
         size = np.abs(self._W0[row].astype(np.float64))
         times: Floats = ordered[np.searchsorted(d, self._top[row] - size)]
@@ -146,11 +156,12 @@ class ExactFlow:
         self._counts = np.zeros((n, 3), np.int64)
         capacity = CAPACITY
         while True:
-            self._path = np.zeros((n, 4, capacity))
-            kernels.all_paths(
-                self._d, self._mean, self._spread, self._top,
-                self._law, TOLERANCE, self._tableau, self._path, self._counts,
-            )  # fmt: skip
+            self._path = np.zeros((n, 5, capacity))
+            with _threads(n > MANY_ROWS):
+                kernels.all_paths(
+                    self._d, self._mean, self._spread, self._top,
+                    self._law, TOLERANCE, self._tableau, self._path, self._counts,
+                )  # fmt: skip
             if self._counts[:, 0].min() < 0:
                 i = int(self._counts[:, 0].argmin())
                 raise RuntimeError(
@@ -171,11 +182,13 @@ class ExactFlow:
             )
         if self._closed:
             return self._closed_states(t, slice(None))
-        sigma, z = np.empty((2, t.size, len(self._W0)))
-        kernels.states(
-            self._d, self._mean, self._spread,
-            self._path, self._counts, t, self._law, self._tableau, sigma, z,
-        )  # fmt: skip
+        n = len(self._W0)
+        sigma, z = np.empty((2, t.size, n))
+        with _threads(n > MANY_ROWS):
+            kernels.states(
+                self._d, self._mean, self._spread,
+                self._path, self._counts, t, self._law, self._tableau, sigma, z,
+            )  # fmt: skip
         return sigma, z
 
     def _closed_states(self, t: Floats, rows: slice) -> tuple[Floats, Floats]:
@@ -184,13 +197,14 @@ class ExactFlow:
         g0, g1, lam = self._law
         top = self._top[rows]
         t = t[:, None]
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             if lam == 0.0:
                 gap = top - self._mean[rows, -1]
                 Q = self._d.shape[1] * gap**2 + self._spread[rows, -1]
                 decay = np.exp(-2.0 * g0 * t)
                 gain = -np.expm1(-2.0 * g0 * t) / g0 if g0 else 2.0 * t
-                z = np.where(top > 0.0, np.sqrt(decay + g1 * Q * gain), 1.0)
+                z = np.where(g1 * Q > 0.0, np.sqrt(decay + g1 * Q * gain), np.exp(-g0 * t))
+                z[:, top == 0.0] = 1.0
                 return np.broadcast_to(top, z.shape).copy(), z
             S = lam * (-np.expm1(-g0 * t) / g0 if g0 else t)
             z = np.exp(-g0 * t)
@@ -215,7 +229,9 @@ class ExactFlow:
         after[-1] = 0.0  # at rest, or dead: rounding apart
 
         def crossing(j: int) -> float:
-            crossed: float = kernels.speed_crossing(row, path, j, limit, self._law, self._tableau)
+            crossed: float = kernels.speed_crossing(
+                row, path, path.shape[1], j, limit, self._law, self._tableau
+            )
             return crossed
 
         return _quiet(path[0], after <= limit, before <= limit, True, crossing)
@@ -256,6 +272,17 @@ class ExactFlow:
 
         dead = sigma[-1] == 0.0
         return _quiet(t, after <= limit, before <= limit, dead or quiet(_FOREVER), crossing)
+
+
+@contextmanager
+def _threads(many: bool) -> Iterator[None]:
+    """All threads, or one for little work; no result depends on it."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(before if many else 1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def _quiet(

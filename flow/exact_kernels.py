@@ -164,7 +164,7 @@ def step(row, high, sigma, z, h, law, tableau, work):  # type: ignore[no-untyped
             Z[i] = max(Z[i] + right[i], 0.1 * Z[i])
         converged = change < 1e-8  # quadratic convergence: what is left is below rounding
     if not converged:
-        return np.nan, 0.0, 0.0, 0.0, stages * iterations
+        return np.nan, 0.0, np.nan, np.nan, stages * iterations
     duration = 0.0
     z_error = start * f0
     t_error = start / z
@@ -185,15 +185,118 @@ def step(row, high, sigma, z, h, law, tableau, work):  # type: ignore[no-untyped
 
 
 @jit
+def tied_rest(u, count, law):  # type: ignore[no-untyped-def]
+    """The size at which ``count`` equal weights of size u come to rest: 0 if they die.
+
+    du/dt = (g0 - g1 count u^2) u - lam, whose stable root is the one above the crest.
+    """
+    g0, g1, lam = law
+    if g0 <= 0.0:
+        return 0.0
+    crest = math.sqrt(g0 / (3.0 * g1 * count))
+    fall = (g0 - g1 * count * u * u) * u - lam
+    if lam > (2.0 / 3.0) * g0 * crest or (u < crest and fall < 0.0):
+        return 0.0
+    if u < crest and fall == 0.0:
+        return u
+    return 2.0 * crest * math.cos(math.acos(-min(1.0, 1.5 * lam / (g0 * crest))) / 3.0)
+
+
+@jit
+def tied_rate(offset, rest, count, law):  # type: ignore[no-untyped-def]
+    """du/dt at u = rest + offset, expanded about the rest so that it does not cancel there."""
+    g0, g1, lam = law
+    cubic = g1 * count
+    linear = g0 - 3.0 * cubic * rest * rest
+    return offset * (linear - offset * cubic * (3.0 * rest + offset)) - (
+        lam if rest == 0.0 else 0.0
+    )
+
+
+@jit
+def tied_left(offset, h, rest):  # type: ignore[no-untyped-def]
+    """Distance from rest after a step h: logarithmic towards a rest never reached, else linear."""
+    return offset * math.exp(-h) if rest > 0.0 else offset * (1.0 - h)
+
+
+@jit
+def tied_step(offset, h, rest, count, law, tableau):  # type: ignore[no-untyped-def]
+    """Time in which equal weights come closer to rest by a step h, and its error."""
+    A, errors, start = tableau
+    stages = errors.size
+    duration = 0.0
+    error = 0.0
+    for i in range(-1, stages):
+        node = 0.0
+        for j in range(stages):
+            node += A[i, j] if i >= 0 else 0.0
+        left = tied_left(offset, h if i == stages - 1 else node * h, rest)
+        pace = -(left if rest > 0.0 else offset) / tied_rate(left, rest, count, law)
+        duration += A[stages - 1, i] * pace if i >= 0 else 0.0
+        error += errors[i] * pace if i >= 0 else start * pace
+    return h * duration, abs(h * error)
+
+
+@jit
+def record(path, point, t, sigma, z, offset):  # type: ignore[no-untyped-def]
+    """Keep a point of a path, if there is room for it."""
+    if point < path.shape[1]:
+        path[0, point] = t
+        path[1, point] = sigma
+        path[2, point] = z
+        path[3, point] = 0.0
+        path[4, point] = offset
+
+
+@jit
+def tied_path(t, sigma, z, count, law, tolerance, tableau, path, points):  # type: ignore[no-untyped-def]
+    """The end of ``row_path``: equal weights alone, followed to rest with their size as the
+    independent variable (E diverges, so S is of no use). sigma stays what it was."""
+    u = sigma / z
+    rest = tied_rest(u, count, law)
+    offset = u - rest
+    h = 0.1
+    order = tableau[1].size + 1
+    rejected = 0
+    evaluations = 0
+    while abs(offset) > 1e-15 * rest:
+        rate = tied_rate(offset, rest, count, law)
+        # what rounding leaves of the rate: next to a double root, or to the unstable one
+        blur = 2e-15 * (abs(law[0] * offset) + (law[2] if rest == 0.0 else 0.0)) / abs(rate)
+        record(path, points, t, sigma, sigma / (rest + offset), offset)
+        points += 1
+        while True:
+            duration, error = tied_step(offset, h, rest, count, law, tableau)
+            evaluations += order
+            error /= max(tolerance, blur) * abs(duration)
+            used = h
+            h *= min(max(0.9 * max(error, 1e-30) ** (-1.0 / order), 0.1), 4.0)
+            h = min(h, 4.0) if rest > 0.0 else (1.0 if h > 0.9 else h)
+            if error <= 1.0 and duration > 0.0:
+                break
+            rejected += 1
+            if h < 1e-12:
+                return -1, rejected, evaluations
+        if points <= path.shape[1]:
+            path[3, points - 1] = used
+        t += duration
+        offset = tied_left(offset, used, rest)
+    record(
+        path, points, t, 0.0 if rest == 0.0 else sigma, 1.0 if rest == 0.0 else sigma / rest, 0.0
+    )
+    return points + 1, rejected, evaluations
+
+
+@jit
 def row_path(row, top, law, tolerance, tableau, path, work):  # type: ignore[no-untyped-def]
     """Follow one row until only its equal largest weights are left and at rest, or all are dead.
 
-    ``path`` (4, capacity) takes t, sigma, z and the length of the step from there, as far as they
-    fit. Returns the number of points, rejected steps and evaluations; -1 points if it got stuck.
+    ``path`` (5, capacity) takes, as far as they fit: t, sigma, z, the length of the step from there
+    and, for equal weights alone, their distance from rest (then the length is that of ``tied_left``).
+    Returns the number of points, rejected steps and evaluations; -1 points if it got stuck.
     """
     d, mean, spread = row
     g0, g1, lam = law
-    capacity = path.shape[1]
     order = tableau[1].size + 1
     points = 0
     rejected = 0
@@ -203,68 +306,45 @@ def row_path(row, top, law, tolerance, tableau, path, work):  # type: ignore[no-
     sigma = top
     z = 1.0
     count = survivors(d, sigma, d.size)
-    Q = squared_norm(d, mean, spread, sigma, count)
-    h = min(0.01 * sigma, 0.01 * z * lam / (abs(g1 * Q / (z * z) - g0) + g0 * 1e-3 + 1e-300))
-    frozen = 0.0  # sigma kept fixed (by rescaling z) once only tied weights are left
-    dies = True
+    if count == 0:
+        record(path, 0, t, 0.0, 1.0, 0.0)
+        return 1, 0, 0
+    rate = abs(g1 * squared_norm(d, mean, spread, sigma, count) - g0) / lam
+    h = 0.01 * min(sigma, 1.0 / max(rate, 1e-300))
     while True:
-        if count == tied and count > 0:
-            u = sigma / z
-            if frozen == 0.0:
-                frozen = sigma
-                # du/dt = (g0 - g1 count u^2) u - lam is largest at this u
-                crest = math.sqrt(max(g0, 0.0) / (3.0 * g1 * count))
-                dies = (2.0 / 3.0) * g0 * crest < lam or (
-                    u < crest and (g0 - g1 * count * u * u) * u < lam
-                )
-            z = frozen / u
-            h *= frozen / sigma
-            sigma = frozen
-            balance = (g0 - g1 * count * u * u) * u - lam
-            rest = not dies and abs(balance) <= 1e-15 * (g0 * u + g1 * count * u**3 + lam)
-        else:
-            rest = count == 0
-        if points < capacity:
-            path[0, points] = t
-            path[1, points] = sigma
-            path[2, points] = z
-            path[3, points] = 0.0
+        if count == tied:
+            rest = tied_rest(sigma / z, count, law)
+            if sigma / z >= 0.5 * rest:
+                break
+        record(path, points, t, sigma, z, 0.0)
         points += 1
-        if rest:
-            return points, rejected, evaluations
-        target = 0.0 if count == tied else d[count - 1]
+        target = d[count - 1] if count > tied else 0.5 * sigma
         while True:
-            landing = False
-            length = h
-            if count == tied and not dies:
-                length = min(length, 0.5 * sigma)
-            elif (count <= SNAP or count == tied) and length >= 0.999 * (sigma - target):
-                length = sigma - target
-                landing = True
-            length = min(length, sigma)
+            landing = tied < count <= SNAP and h >= 0.999 * (sigma - target)
+            length = (
+                sigma - target if landing else min(h, sigma - (d[tied] if count > tied else target))
+            )
             z1, duration, z_error, t_error, used = step(
                 row, count, sigma, z, length, law, tableau, work
             )
             evaluations += used
-            if math.isnan(z1):
-                h = 0.25 * length
-                rejected += 1
-            else:
-                error = max(z_error, t_error / (t + duration)) / tolerance
-                factor = 0.9 * max(error, 1e-30) ** (-1.0 / order)
-                if error <= 1.0:
-                    h = max(h, length * min(factor, 4.0)) if landing else length * min(factor, 4.0)
-                    break
-                h = length * max(factor, 0.1)
-                rejected += 1
-            if not h > 1e-300 or points > 10_000_000:
+            error = max(z_error, t_error / (t + duration)) / tolerance
+            if error <= 1.0:  # false for nan
+                growth = min(0.9 * max(error, 1e-30) ** (-1.0 / order), 4.0)
+                h = max(h, length * growth) if landing else length * growth
+                break
+            rejected += 1
+            h = length * (0.2 if math.isnan(z1) else max(0.9 * error ** (-1.0 / order), 0.1))
+            if not h > 1e-300:
                 return -1, rejected, evaluations
-        if points <= capacity:
+        if points <= path.shape[1]:
             path[3, points - 1] = length
         t += duration
         sigma = target if landing else sigma - length
         z = z1
         count = survivors(d, sigma, count)
+    points, more, used = tied_path(t, sigma, z, tied, law, tolerance, tableau, path, points)
+    return points, rejected + more, evaluations + used
 
 
 @parallel_jit
@@ -283,27 +363,43 @@ def all_paths(d, mean, spread, top, law, tolerance, tableau, path, counts):  # t
 
 
 @jit
-def within_step(row, t, j, path, law, tableau, work):  # type: ignore[no-untyped-def]
-    """(sigma, z) at a time t inside step j of a path: the shorter step that takes t - t_j."""
-    start, sigma, z, low, high = path[0, j], path[1, j], path[2, j], 0.0, path[3, j]
-    count = survivors(row[0], sigma, row[0].size)
-    h = min((t - start) * law[2] * z, 0.5 * high)
-    best = z
-    for _ in range(60):
+def part_step(row, path, j, h, count, rest, law, tableau, work):  # type: ignore[no-untyped-def]
+    """sigma, z, elapsed time and its inverse derivative after the part h of step j of a path."""
+    sigma, z, offset = path[1, j], path[2, j], path[4, j]
+    if offset == 0.0:
         z1, duration, _, _, _ = step(row, count, sigma, z, h, law, tableau, work)
-        if math.isnan(z1) or duration > t - start:
+        return sigma - h, z1, duration, law[2] * z1
+    duration, _ = tied_step(offset, h, rest, count, law, tableau)
+    left = tied_left(offset, h, rest)
+    slope = -tied_rate(left, rest, count, law) / (left if rest > 0.0 else offset)
+    return sigma, sigma / (rest + left), duration, slope
+
+
+@jit
+def rest_of(path, last):  # type: ignore[no-untyped-def]
+    """Size of the largest weight at the end of a path."""
+    return path[1, last] / path[2, last]
+
+
+@jit
+def within_step(row, t, path, j, rest, law, tableau, work):  # type: ignore[no-untyped-def]
+    """(sigma, z) at a time t inside step j of a path: the shorter step that takes t - t_j."""
+    count = survivors(row[0], path[1, j], row[0].size)
+    wanted = t - path[0, j]
+    low, high = 0.0, path[3, j]
+    h = high * (wanted / (path[0, j + 1] - path[0, j]))
+    sigma, z = path[1, j], path[2, j]
+    for _ in range(100):
+        sigma, z, elapsed, slope = part_step(row, path, j, h, count, rest, law, tableau, work)
+        if elapsed > wanted:
             high = h
         else:
             low = h
-        if math.isnan(z1):
-            h = 0.5 * (low + high)
-            continue
-        best = z1
-        change = (t - start - duration) * law[2] * z1
+        change = (wanted - elapsed) * slope
         if abs(change) <= 4e-16 * h or high - low <= 4e-16 * high:
             break
         h = h + change if low < h + change < high else 0.5 * (low + high)
-    return sigma - h, best
+    return sigma, z
 
 
 @parallel_jit
@@ -320,7 +416,9 @@ def states(d, mean, spread, path, counts, times, law, tableau, sigma, z):  # typ
                 sigma[k, i] = path[i, 1, j]
                 z[k, i] = path[i, 2, j]
             else:
-                sigma[k, i], z[k, i] = within_step(row, times[k], j, path[i], law, tableau, work)
+                sigma[k, i], z[k, i] = within_step(
+                    row, times[k], path[i], j, rest_of(path[i], last), law, tableau, work
+                )
 
 
 @parallel_jit
@@ -413,26 +511,27 @@ def speeds(row, path, points, law, after, before):  # type: ignore[no-untyped-de
     high = d.size
     for j in range(points):
         sigma, z = path[1, j], path[2, j]
+        # one step of rounding before an extinction, the weight that dies there is still counted
         before[j] = speed(row, high, np.nextafter(sigma, np.inf), z, law)
         high = survivors(d, sigma, high)
         after[j] = speed(row, high, sigma, z, law)
 
 
 @jit
-def speed_crossing(row, path, j, limit, law, tableau):  # type: ignore[no-untyped-def]
+def speed_crossing(row, path, points, j, limit, law, tableau):  # type: ignore[no-untyped-def]
     """Time within step j at which the speed crosses a limit that its ends lie on two sides of."""
     stages = tableau[1].size
     work = np.empty((5 + stages, stages))
-    t, sigma, z, length = path[0, j], path[1, j], path[2, j], path[3, j]
-    count = survivors(row[0], sigma, row[0].size)
-    quiet = speed(row, count, sigma, z, law) <= limit
+    count = survivors(row[0], path[1, j], row[0].size)
+    rest = rest_of(path, points - 1)
+    quiet = speed(row, count, path[1, j], path[2, j], law) <= limit
     low, high, elapsed = 0.0, 1.0, 0.0
     while high - low > 1e-15 * high:
         middle = 0.5 * (low + high)
-        h = middle * length
-        z1, elapsed, _, _, _ = step(row, count, sigma, z, h, law, tableau, work)
-        if (speed(row, count, sigma - h, z1, law) <= limit) == quiet:
+        h = middle * path[3, j]
+        sigma, z, elapsed, _ = part_step(row, path, j, h, count, rest, law, tableau, work)
+        if (speed(row, count, sigma, z, law) <= limit) == quiet:
             low = middle
         else:
             high = middle
-    return t + elapsed
+    return path[0, j] + elapsed
