@@ -35,7 +35,7 @@ _FOREVER = 1e300  # a flow time at which every closed form has reached its limit
 class ExactFlow:
     """The interference-off flow, evaluated at any time.
 
-        dW_ik/dt = (g0 - g1 ||W_i||^2) W_ik - lam sign(W_ik),   a weight that reaches zero stays zero
+        dW_ik/dt = (g0 - g1 ||W_i||^2) W_ik - lam sign(W_ik),   and zero is absorbing
 
     W0 : (n, m) initial weights, float32 or float64; a copy is kept, all work is done in float64.
     growth_constant, growth_quadratic, lam : g0 (any sign), g1 >= 0, lam >= 0.
@@ -265,7 +265,7 @@ class ExactFlow:
             first = bool(after[j] <= limit)
             while j + 1 == t.size and quiet(high) == first:
                 low, high = high, 2.0 * high
-            while high - low > 1e-15 * high:
+            for _ in range(60):
                 middle = 0.5 * (low + high)
                 low, high = (middle, high) if quiet(middle) == first else (low, middle)
             return high

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 SNAP = 256  # with so few survivors a step may not cross an extinction, but lands on it
 BLOCK = 65536  # columns per parallel task
 MAX_NEWTON = 12
+MAX_POINTS = 1_000_000  # of one path; 2,500 were the most seen
 
 jit = nb.njit(cache=True, error_model="numpy")
 parallel_jit = nb.njit(cache=True, error_model="numpy", parallel=True)
@@ -204,13 +205,16 @@ def tied_rest(u, count, law):  # type: ignore[no-untyped-def]
 
 @jit
 def tied_rate(offset, rest, count, law):  # type: ignore[no-untyped-def]
-    """du/dt at u = rest + offset, expanded about the rest so that it does not cancel there."""
+    """du/dt at u = rest + offset, expanded about where it nearly vanishes: the rest, the crest."""
     g0, g1, lam = law
     cubic = g1 * count
-    linear = g0 - 3.0 * cubic * rest * rest
-    return offset * (linear - offset * cubic * (3.0 * rest + offset)) - (
-        lam if rest == 0.0 else 0.0
-    )
+    if rest > 0.0:
+        return offset * (g0 - 3.0 * cubic * rest * rest - offset * cubic * (3.0 * rest + offset))
+    crest = math.sqrt(max(g0, 0.0) / (3.0 * cubic))
+    if g0 <= 0.0 or offset < 0.5 * crest:
+        return offset * (g0 - cubic * offset * offset) - lam
+    left = offset - crest
+    return (2.0 / 3.0) * g0 * crest - lam - cubic * left * left * (3.0 * crest + left)
 
 
 @jit
@@ -261,7 +265,7 @@ def tied_path(t, sigma, z, count, law, tolerance, tableau, path, points):  # typ
     evaluations = 0
     while abs(offset) > 1e-15 * rest:
         rate = tied_rate(offset, rest, count, law)
-        # what rounding leaves of the rate: next to a double root, or to the unstable one
+        # what rounding leaves of the rate, for instance next to the unstable root
         blur = 2e-15 * (abs(law[0] * offset) + (law[2] if rest == 0.0 else 0.0)) / abs(rate)
         record(path, points, t, sigma, sigma / (rest + offset), offset)
         points += 1
@@ -275,7 +279,7 @@ def tied_path(t, sigma, z, count, law, tolerance, tableau, path, points):  # typ
             if error <= 1.0 and duration > 0.0:
                 break
             rejected += 1
-            if h < 1e-12:
+            if h < 1e-12 or points > MAX_POINTS:
                 return -1, rejected, evaluations
         if points <= path.shape[1]:
             path[3, points - 1] = used
@@ -292,7 +296,7 @@ def row_path(row, top, law, tolerance, tableau, path, work):  # type: ignore[no-
     """Follow one row until only its equal largest weights are left and at rest, or all are dead.
 
     ``path`` (5, capacity) takes, as far as they fit: t, sigma, z, the length of the step from there
-    and, for equal weights alone, their distance from rest (then the length is that of ``tied_left``).
+    and, for equal weights alone, their distance from rest (the length is then for ``tied_left``).
     Returns the number of points, rejected steps and evaluations; -1 points if it got stuck.
     """
     d, mean, spread = row
@@ -335,7 +339,7 @@ def row_path(row, top, law, tolerance, tableau, path, work):  # type: ignore[no-
                 break
             rejected += 1
             h = length * (0.2 if math.isnan(z1) else max(0.9 * error ** (-1.0 / order), 0.1))
-            if not h > 1e-300:
+            if not h > 1e-300 or points > MAX_POINTS:
                 return -1, rejected, evaluations
         if points <= path.shape[1]:
             path[3, points - 1] = length
@@ -526,7 +530,7 @@ def speed_crossing(row, path, points, j, limit, law, tableau):  # type: ignore[n
     rest = rest_of(path, points - 1)
     quiet = speed(row, count, path[1, j], path[2, j], law) <= limit
     low, high, elapsed = 0.0, 1.0, 0.0
-    while high - low > 1e-15 * high:
+    for _ in range(60):
         middle = 0.5 * (low + high)
         h = middle * path[3, j]
         sigma, z, elapsed, _ = part_step(row, path, j, h, count, rest, law, tableau, work)
