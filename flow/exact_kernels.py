@@ -53,7 +53,7 @@ def radau(stages: int) -> tuple[NDArray[np.float64], NDArray[np.float64], float]
 
 
 @parallel_jit
-def distances(W, largest, out):  # type: ignore[no-untyped-def]
+def distances(W, largest, out):
     """out_ik = a_1 - |W_ik|, exact for all weights above half the largest."""
     n, m = W.shape
     blocks = (m + BLOCK - 1) // BLOCK
@@ -65,7 +65,7 @@ def distances(W, largest, out):  # type: ignore[no-untyped-def]
 
 
 @parallel_jit
-def prefix_moments(d, mean, spread):  # type: ignore[no-untyped-def]
+def prefix_moments(d, mean, spread):
     """Mean of, and sum of squared deviations in, every prefix of the sorted rows of d (Welford)."""
     n, m = d.shape
     for i in nb.prange(n):
@@ -80,7 +80,7 @@ def prefix_moments(d, mean, spread):  # type: ignore[no-untyped-def]
 
 
 @jit
-def survivors(d, sigma, high):  # type: ignore[no-untyped-def]
+def survivors(d, sigma, high):
     """Number of entries of the sorted d[:high] below sigma, found from the far end."""
     low = high - 1
     stride = 1
@@ -99,7 +99,7 @@ def survivors(d, sigma, high):  # type: ignore[no-untyped-def]
 
 
 @jit
-def squared_norm(d, mean, spread, sigma, high):  # type: ignore[no-untyped-def]
+def squared_norm(d, mean, spread, sigma, high):
     """Q(sigma), without cancellation; ``high`` bounds the number of survivors."""
     count = survivors(d, sigma, high)
     if count == 0:
@@ -109,7 +109,7 @@ def squared_norm(d, mean, spread, sigma, high):  # type: ignore[no-untyped-def]
 
 
 @jit
-def step(row, high, sigma, z, h, law, tableau, work):  # type: ignore[no-untyped-def]
+def step(row, high, sigma, z, h, law, tableau, work):
     """One collocation step from S to S + h.
 
     row = (d, mean, spread), law = (g0, g1, lam), tableau = ``radau(stages)``, work: (stages + 5,
@@ -186,7 +186,7 @@ def step(row, high, sigma, z, h, law, tableau, work):  # type: ignore[no-untyped
 
 
 @jit
-def tied_rest(u, count, law):  # type: ignore[no-untyped-def]
+def tied_rest(u, count, law):
     """The size at which ``count`` equal weights of size u come to rest: 0 if they die.
 
     du/dt = (g0 - g1 count u^2) u - lam, whose stable root is the one above the crest.
@@ -204,7 +204,7 @@ def tied_rest(u, count, law):  # type: ignore[no-untyped-def]
 
 
 @jit
-def tied_rate(offset, rest, count, law):  # type: ignore[no-untyped-def]
+def tied_rate(offset, rest, count, law):
     """du/dt at u = rest + offset, expanded about where it nearly vanishes: the rest, the crest."""
     g0, g1, lam = law
     cubic = g1 * count
@@ -218,13 +218,13 @@ def tied_rate(offset, rest, count, law):  # type: ignore[no-untyped-def]
 
 
 @jit
-def tied_left(offset, h, rest):  # type: ignore[no-untyped-def]
+def tied_left(offset, h, rest):
     """Distance from rest after a step h: logarithmic towards a rest never reached, else linear."""
     return offset * math.exp(-h) if rest > 0.0 else offset * (1.0 - h)
 
 
 @jit
-def tied_step(offset, h, rest, count, law, tableau):  # type: ignore[no-untyped-def]
+def tied_step(offset, h, rest, count, law, tableau):
     """Time in which equal weights come closer to rest by a step h, and its error."""
     A, errors, start = tableau
     stages = errors.size
@@ -242,7 +242,7 @@ def tied_step(offset, h, rest, count, law, tableau):  # type: ignore[no-untyped-
 
 
 @jit
-def record(path, point, t, sigma, z, offset):  # type: ignore[no-untyped-def]
+def record(path, point, t, sigma, z, offset):
     """Keep a point of a path, if there is room for it."""
     if point < path.shape[1]:
         path[0, point] = t
@@ -253,7 +253,7 @@ def record(path, point, t, sigma, z, offset):  # type: ignore[no-untyped-def]
 
 
 @jit
-def tied_path(t, sigma, z, count, law, tolerance, tableau, path, points):  # type: ignore[no-untyped-def]
+def tied_path(t, sigma, z, count, law, tolerance, tableau, path, points):
     """The end of ``row_path``: equal weights alone, followed to rest with their size as the
     independent variable (E diverges, so S is of no use). sigma stays what it was."""
     u = sigma / z
@@ -292,7 +292,7 @@ def tied_path(t, sigma, z, count, law, tolerance, tableau, path, points):  # typ
 
 
 @jit
-def row_path(row, top, law, tolerance, tableau, path, work):  # type: ignore[no-untyped-def]
+def row_path(row, top, law, tolerance, tableau, path, work):
     """Follow one row until only its equal largest weights are left and at rest, or all are dead.
 
     ``path`` (5, capacity) takes, as far as they fit: t, sigma, z, the length of the step from there
@@ -352,7 +352,7 @@ def row_path(row, top, law, tolerance, tableau, path, work):  # type: ignore[no-
 
 
 @parallel_jit
-def all_paths(d, mean, spread, top, law, tolerance, tableau, path, counts):  # type: ignore[no-untyped-def]
+def all_paths(d, mean, spread, top, law, tolerance, tableau, path, counts):
     """``row_path`` for every row; counts[i] = points, rejected steps, evaluations."""
     stages = tableau[1].size
     for i in nb.prange(d.shape[0]):
@@ -367,7 +367,7 @@ def all_paths(d, mean, spread, top, law, tolerance, tableau, path, counts):  # t
 
 
 @jit
-def part_step(row, path, j, h, count, rest, law, tableau, work):  # type: ignore[no-untyped-def]
+def part_step(row, path, j, h, count, rest, law, tableau, work):
     """sigma, z, elapsed time and its inverse derivative after the part h of step j of a path."""
     sigma, z, offset = path[1, j], path[2, j], path[4, j]
     if offset == 0.0:
@@ -380,13 +380,13 @@ def part_step(row, path, j, h, count, rest, law, tableau, work):  # type: ignore
 
 
 @jit
-def rest_of(path, last):  # type: ignore[no-untyped-def]
+def rest_of(path, last):
     """Size of the largest weight at the end of a path."""
     return path[1, last] / path[2, last]
 
 
 @jit
-def within_step(row, t, path, j, rest, law, tableau, work):  # type: ignore[no-untyped-def]
+def within_step(row, t, path, j, rest, law, tableau, work):
     """(sigma, z) at a time t inside step j of a path: the shorter step that takes t - t_j."""
     count = survivors(row[0], path[1, j], row[0].size)
     wanted = t - path[0, j]
@@ -407,7 +407,7 @@ def within_step(row, t, path, j, rest, law, tableau, work):  # type: ignore[no-u
 
 
 @parallel_jit
-def states(d, mean, spread, path, counts, times, law, tableau, sigma, z):  # type: ignore[no-untyped-def]
+def states(d, mean, spread, path, counts, times, law, tableau, sigma, z):
     """sigma and z (k, n) of every row at k times."""
     stages = tableau[1].size
     for i in nb.prange(d.shape[0]):
@@ -426,7 +426,7 @@ def states(d, mean, spread, path, counts, times, law, tableau, sigma, z):  # typ
 
 
 @parallel_jit
-def extinctions(row, path, points, never, law, tableau, out):  # type: ignore[no-untyped-def]
+def extinctions(row, path, points, never, law, tableau, out):
     """Extinction time of every weight of one row, in the order of the sorted d."""
     d = row[0]
     stages = tableau[1].size
@@ -457,7 +457,7 @@ def extinctions(row, path, points, never, law, tableau, out):  # type: ignore[no
 
 
 @parallel_jit
-def fill_weights(W0, top, sigma, z, out):  # type: ignore[no-untyped-def]
+def fill_weights(W0, top, sigma, z, out):
     """out_ik = sign(W0_ik) max(sigma_i - d_ik, 0) / z_i, in the dtype of W0."""
     n, m = W0.shape
     blocks = (m + BLOCK - 1) // BLOCK
@@ -474,7 +474,7 @@ def fill_weights(W0, top, sigma, z, out):  # type: ignore[no-untyped-def]
 
 
 @parallel_jit
-def measure(d, mean, spread, sigma, z, l1, l2, l4, nonzeros):  # type: ignore[no-untyped-def]
+def measure(d, mean, spread, sigma, z, l1, l2, l4, nonzeros):
     """The norms and the number of survivors of every row, at k states (k, n)."""
     times, n = sigma.shape
     for i in nb.prange(n):
@@ -496,7 +496,7 @@ def measure(d, mean, spread, sigma, z, l1, l2, l4, nonzeros):  # type: ignore[no
 
 
 @jit
-def speed(row, high, sigma, z, law):  # type: ignore[no-untyped-def]
+def speed(row, high, sigma, z, law):
     """Largest |dW_ik/dt| of a row. It is linear in |W_ik|, so the ends of the survivors decide."""
     d, mean, spread = row
     g0, g1, lam = law
@@ -509,7 +509,7 @@ def speed(row, high, sigma, z, law):  # type: ignore[no-untyped-def]
 
 
 @jit
-def speeds(row, path, points, law, after, before):  # type: ignore[no-untyped-def]
+def speeds(row, path, points, law, after, before):
     """Speed at every point of a path, and just before it (before an extinction there)."""
     d = row[0]
     high = d.size
@@ -522,7 +522,7 @@ def speeds(row, path, points, law, after, before):  # type: ignore[no-untyped-de
 
 
 @jit
-def speed_crossing(row, path, points, j, limit, law, tableau):  # type: ignore[no-untyped-def]
+def speed_crossing(row, path, points, j, limit, law, tableau):
     """Time within step j at which the speed crosses a limit that its ends lie on two sides of."""
     stages = tableau[1].size
     work = np.empty((5 + stages, stages))
