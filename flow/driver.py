@@ -1,0 +1,507 @@
+"""integrate(): the one driver. Step control, what to keep, when to stop, and under which name."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from flow.exact import ExactFlow
+from flow.field import Field, State
+from flow.forces import Force, Slots, Summary, sum_slots
+from flow.schemes import ProximalChebyshev, Scheme
+from flow.stationarity import Certificate, certify, default_tolerance
+from flow.trajectory import Observables, Status, Trajectory
+
+Backend = Literal["auto", "numba", "exact", "diffrax"]
+BACKENDS = ("auto", "numba", "exact", "diffrax")
+
+DEFAULT_RTOL = 3e-3
+"""Default error per step; see README for the agreement of winners it was chosen by."""
+
+
+def integrate(
+    forces: Sequence[Force],
+    W0: np.ndarray,
+    *,
+    t_end: float | None = None,
+    save_at: Iterable[float] | None = None,
+    rtol: float = DEFAULT_RTOL,
+    backend: Backend = "auto",
+    progress: bool = False,
+    metadata: Mapping[str, Any] | None = None,
+    scheme: Scheme | None = None,
+    fixed_step: float | None = None,
+    first_step: float | None = None,
+    stationarity_tol: float | None = None,
+    max_steps: int = 100_000,
+    max_seconds: float = math.inf,
+) -> Trajectory:
+    """Run dW/dt = Σ forces from W0, to `t_end` or until it comes to rest.
+
+    Parameters
+    ----------
+    forces : any subset of the forces, none included; a force that is absent is off.
+    W0 : (n, m) finite weights, float32 or float64; the run keeps its dtype.
+    t_end : flow time to run to, ≥ 0. None: until stationary (and past the last of `save_at`).
+    save_at : increasing flow times at which to keep the weights, besides none; default the
+        start and the end. Steps end on them exactly.
+    rtol : bound, per step, on max_i ‖local error of W_i‖₂ / max(1, ‖W_i‖₂).
+    backend : "exact" solves rows in closed form where interference is off; "numba" integrates
+        any set of forces; "diffrax" is for accelerators; "auto" is exact where that applies,
+        else numba.
+    progress : show a bar in flow time.
+    metadata : recorded with the run (seed, scale, …); anything JSON can hold.
+    scheme : for the numba backend; default :class:`flow.schemes.ProximalChebyshev`.
+    fixed_step : steps of this length instead of error control.
+    first_step : length of the first step to try; default from the size of the forces.
+    stationarity_tol : largest |dW/dt| that counts as rest; default 1e-6·max(λ, 1e-3·c).
+    max_steps, max_seconds : limits; a run that meets one says so in its status.
+
+    Returns
+    -------
+    Trajectory, whose status says how the run ended; only STATIONARY and REACHED_T_END are
+    finished runs.
+
+    Raises
+    ------
+    ValueError for arguments out of range, a scheme that cannot handle ℓ1, or a backend that
+    cannot run these forces; TypeError for something that is not a force; ImportError where a
+    backend's packages are missing.
+
+    Source: THE_FLOW sections 1, 2 and 5.
+    """
+    slots = sum_slots(forces)
+    W0 = _check_weights(W0)
+    if not (0.0 < rtol < 1.0):
+        raise ValueError(f"rtol must lie between 0 and 1, got {rtol!r}")
+    if t_end is not None and not (math.isfinite(t_end) and t_end >= 0.0):
+        raise ValueError(f"t_end must be a finite flow time >= 0 or None, got {t_end!r}")
+    for name, length in (("fixed_step", fixed_step), ("first_step", first_step)):
+        if length is not None and not (math.isfinite(length) and length > 0.0):
+            raise ValueError(f"{name} must be a finite flow time > 0 or None, got {length!r}")
+    if max_steps < 0 or max_seconds < 0:
+        raise ValueError(f"limits must be >= 0, got max_steps={max_steps}, {max_seconds=}")
+    saves = _check_saves(save_at, t_end)
+    chosen = _choose_backend(backend, slots, scheme, fixed_step)
+    if stationarity_tol is None:
+        stationarity_tol = default_tolerance(slots, W0.dtype)
+    elif not stationarity_tol >= 0.0:
+        raise ValueError(f"stationarity_tol must be >= 0, got {stationarity_tol!r}")
+    scheme = scheme or ProximalChebyshev()
+    if slots.l1 > 0.0 and not scheme.handles_jump:
+        raise ValueError(
+            f"{type(scheme).__name__} cannot handle the jump of −λ·sign(W) at zero; use "
+            f"ProximalChebyshev or ProximalEuler, or leave out Regularization"
+        )
+    if fixed_step is None and not scheme.estimates_error:
+        raise ValueError(f"{type(scheme).__name__} has no error estimate: give fixed_step=...")
+    limits = _Limits(t_end, saves, rtol, fixed_step, first_step, stationarity_tol, max_steps,
+                     max_seconds)  # fmt: skip
+    began = time.perf_counter()
+    # Results must not depend on the number of BLAS threads: tiles run BLAS with one.
+    with threadpool_limits(limits=1, user_api="blas"):
+        if chosen == "exact":
+            run = _run_exact(slots, forces, W0, limits)
+        else:
+            run = _run_steps(slots, forces, W0, limits, scheme, progress)
+    return Trajectory(
+        times=np.array(run.times),
+        weights=np.stack(run.weights),
+        step_sizes=np.array(run.step_sizes),
+        observables=run.observables,
+        status=run.status,
+        message=run.message,
+        certificate=run.certificate,
+        stats={**run.stats, "seconds": time.perf_counter() - began},
+        parameters={
+            "forces": [{"name": type(f).__name__, **asdict(f)} for f in forces],  # type: ignore[call-overload]
+            "n": W0.shape[0],
+            "m": W0.shape[1],
+            "dtype": str(W0.dtype),
+            "t_end": t_end,
+            "save_at": saves,
+            "rtol": rtol,
+            "backend": chosen,
+            "scheme": None if chosen == "exact" else type(scheme).__name__,
+            "fixed_step": fixed_step,
+            "first_step": first_step,
+            "stationarity_tol": stationarity_tol,
+        },
+        versions=_versions(),
+        metadata=dict(metadata or {}),
+    )
+
+
+class _Limits(NamedTuple):
+    t_end: float | None
+    saves: list[float] | None
+    rtol: float
+    fixed_step: float | None
+    first_step: float | None
+    tolerance: float
+    max_steps: int
+    max_seconds: float
+
+
+class _Run(NamedTuple):
+    times: list[float]
+    weights: list[np.ndarray]
+    step_sizes: list[float]
+    observables: Observables
+    status: Status
+    message: str
+    certificate: Certificate
+    stats: dict[str, Any]
+
+
+# Checks ------------------------------------------------------------------------------------------
+
+
+def _check_weights(W0: np.ndarray) -> np.ndarray:
+    W0 = np.asarray(W0)
+    if W0.ndim != 2 or 0 in W0.shape:
+        raise ValueError(f"W0 must be (n features, m neurons) with n, m >= 1, got shape {W0.shape}")
+    if W0.dtype not in (np.float32, np.float64):
+        raise ValueError(
+            f"W0 must be float32 or float64, got {W0.dtype}; convert it with W0.astype(float)"
+        )
+    if not np.isfinite(W0).all():
+        raise ValueError("W0 must be finite, got NaN or infinity")
+    return np.ascontiguousarray(W0)
+
+
+def _check_saves(save_at: Iterable[float] | None, t_end: float | None) -> list[float] | None:
+    if save_at is None:
+        return None
+    saves = [float(t) for t in save_at]
+    last = math.inf if t_end is None else t_end
+    if any(not (0.0 <= t < math.inf) for t in saves) or saves != sorted(set(saves)):
+        raise ValueError(f"save_at must be increasing flow times >= 0, got {saves}")
+    if saves and saves[-1] > last:
+        raise ValueError(f"save_at must not pass t_end={t_end}, got {saves[-1]}")
+    return saves
+
+
+def _choose_backend(
+    backend: str, slots: Slots, scheme: Scheme | None, fixed_step: float | None
+) -> str:
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    if backend == "auto":
+        stepping = scheme is not None or fixed_step is not None
+        return "numba" if slots.has_drift or stepping else "exact"
+    if backend == "exact":
+        if slots.has_drift:
+            raise ValueError(
+                "backend 'exact' needs forces that act on each row alone; leave out "
+                "Interference, or use backend 'numba'"
+            )
+        if scheme is not None or fixed_step is not None:
+            raise ValueError("backend 'exact' takes no scheme and no fixed_step")
+    if backend == "diffrax":
+        try:
+            import diffrax  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                "backend 'diffrax' needs JAX: pip install 'incidental-flow[accelerator]'"
+            ) from error
+        raise NotImplementedError(
+            "backend 'diffrax' is not built yet; use backend 'numba' on the CPU"
+        )
+    return backend
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("incidental-flow", "numpy", "numba", "scipy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+# Recording ---------------------------------------------------------------------------------------
+
+
+class _Recorder:
+    """Collects observables step by step."""
+
+    def __init__(self, forces: Sequence[Force], m: int) -> None:
+        self._forces = forces
+        self._names = _names(forces)
+        self._m = m
+        self._times: list[float] = []
+        self._sums: list[np.ndarray] = []
+        self._energies: list[list[float]] = []
+
+    def add(self, t: float, state: State, sums: np.ndarray) -> None:
+        summary = Summary(sums[:, 0], sums[:, 1], state.overlaps[:, 1])
+        energies = []
+        for force in self._forces:
+            energy = force.energy_from(summary)
+            if energy is None:
+                energy = float(force.energy(state.dense(self._m)))
+            energies.append(energy)
+        self._times.append(t)
+        self._sums.append(sums)
+        self._energies.append(energies)
+
+    def collect(self) -> Observables:
+        sums = np.stack(self._sums)
+        energies = np.array(self._energies).reshape(len(self._times), len(self._forces))
+        return Observables(
+            times=np.array(self._times),
+            l1=sums[:, :, 0],
+            l2=np.sqrt(sums[:, :, 1]),
+            l4=sums[:, :, 2],
+            nonzeros=sums[:, :, 3].astype(np.int64),
+            energy=dict(zip(self._names, energies.T, strict=True)),
+            dissipation=sums[:, :, 5].sum(axis=1),
+        )
+
+
+def _names(forces: Sequence[Force]) -> list[str]:
+    """Force names, numbered where one occurs twice."""
+    names = [type(force).__name__ for force in forces]
+    return [
+        name if names.count(name) == 1 else f"{name} {names[: k + 1].count(name)}"
+        for k, name in enumerate(names)
+    ]
+
+
+# Stepping ----------------------------------------------------------------------------------------
+
+_SAFETY, _SHRINK, _GROW = 0.9, 0.2, 4.0
+_LONGEST_GROWTH = 3.0
+"""Steps stay below this over the fastest row growth: e^(growth·h) amplifies rounding."""
+_FIXED_STEP_RTOL = 1e-8
+"""Accuracy asked of the row solver where steps are fixed."""
+
+
+def _run_steps(
+    slots: Slots,
+    forces: Sequence[Force],
+    W0: np.ndarray,
+    limits: _Limits,
+    scheme: Scheme,
+    progress: bool,
+) -> _Run:
+    n, m = W0.shape
+    field = Field(slots, n, m, W0.dtype)
+    recorder = _Recorder(forces, m)
+    began = time.perf_counter()
+    state = field.place(W0)
+    sums = field.row_sums(state)
+    recorder.add(0.0, state, sums)
+    t = 0.0
+    h = limits.fixed_step or limits.first_step or _first_step(sums, limits.rtol, slots)
+    pending = [s for s in limits.saves if s > 0.0] if limits.saves is not None else []
+    times, weights, step_sizes = [], [], []
+    if limits.saves is None or 0.0 in limits.saves:
+        times, weights, step_sizes = [0.0], [W0.copy()], [h]
+    accepted = rejected = 0
+    rtol = limits.rtol if limits.fixed_step is None else _FIXED_STEP_RTOL
+    status = message = None
+    bar = _Bar(progress, limits.t_end)
+    try:
+        while status is None:
+            if limits.t_end is not None and t >= limits.t_end:
+                status, message = Status.REACHED_T_END, f"reached t_end = {t:g}"
+            elif not np.isfinite(sums[:, 4]).all():
+                status, message = Status.NON_FINITE, f"a weight became NaN or infinite at t = {t:g}"
+            elif limits.t_end is None and not pending and sums[:, 4].max() <= limits.tolerance:
+                certificate = _judge(forces, slots, state.dense(m), limits.tolerance)
+                if certificate.stationary:
+                    status, message = _verdict(certificate, t)
+                    break
+            if status is not None:
+                break
+            if accepted + rejected >= limits.max_steps:
+                status = Status.STEP_LIMIT
+                message = f"stopped at t = {t:g} after max_steps = {limits.max_steps} steps"
+                break
+            if time.perf_counter() - began > limits.max_seconds:
+                status = Status.TIME_LIMIT
+                message = f"stopped at t = {t:g} after max_seconds = {limits.max_seconds:g}"
+                break
+            if limits.fixed_step is None:
+                h = min(h, _longest_step(sums, slots))
+            target = pending[0] if pending else limits.t_end
+            landing = target is not None and t + 1.0000001 * h >= target
+            step = target - t if landing and target is not None else h
+            proposal = scheme.propose(field, state, step, rtol)
+            error = proposal.error
+            if limits.fixed_step is None:
+                if not error <= limits.rtol:
+                    rejected += 1
+                    finite = math.isfinite(error)
+                    ratio = (limits.rtol / error) ** (1.0 / (scheme.order + 1)) if finite else 0.0
+                    h = step * min(max(_SAFETY * ratio, _SHRINK), 0.9)
+                    if h <= 1e-14 * max(t, 1.0 / slots.scale):
+                        status = Status.STEP_TOO_SMALL if finite else Status.NON_FINITE
+                        message = f"steps shrank to {h:.1e} at t = {t:g} with error {error:.1e}"
+                    continue
+                factor = _GROW
+                if error > 0.0:
+                    ratio = (limits.rtol / error) ** (1.0 / (scheme.order + 1))
+                    factor = min(max(_SAFETY * ratio, _SHRINK), _GROW)
+                # A step cut short to land on a save point says little about the next length.
+                h = max(h, step * factor) if step < h else step * factor
+            accepted += 1
+            t = target if landing and target is not None else t + step
+            state.W, state.C, state.overlaps = proposal.W, proposal.C, proposal.overlaps
+            field.settle(state, proposal.outside)
+            if landing and pending:
+                pending.pop(0)
+                W = state.dense(m)
+                # A canonical layout, so that a run continued from this file is bitwise the same.
+                state = field.place(W)
+                times.append(t)
+                weights.append(W)
+                step_sizes.append(h)
+            sums = field.row_sums(state)
+            recorder.add(t, state, sums)
+            bar.show(t, step, sums)
+    except KeyboardInterrupt:
+        status, message = Status.INTERRUPTED, f"interrupted at t = {t:g}"
+    finally:
+        bar.close()
+    final = state.dense(m)
+    if limits.saves is None or not times:
+        times.append(t)
+        weights.append(final)
+        step_sizes.append(h)
+    if status not in (Status.STATIONARY, Status.SADDLE):
+        certificate = certify(forces, final, tolerance=limits.tolerance, curvature=False)
+    assert status is not None
+    assert message is not None
+    stats = {
+        "accepted": accepted,
+        "rejected": rejected,
+        "evaluations": field.evaluations,
+        "t": t,
+    }
+    return _Run(times, weights, step_sizes, recorder.collect(), status, message, certificate, stats)
+
+
+def _judge(forces: Sequence[Force], slots: Slots, W: np.ndarray, tolerance: float) -> Certificate:
+    return certify(forces, W, tolerance=tolerance, curvature=slots.l1 > 0.0)
+
+
+def _verdict(certificate: Certificate, t: float) -> tuple[Status, str]:
+    if certificate.saddle:
+        return (
+            Status.SADDLE,
+            f"at rest on a saddle at t = {t:g}, curvature {certificate.curvature:.1e}",
+        )
+    return Status.STATIONARY, f"stationary at t = {t:g}, residual {certificate.residual:.1e}"
+
+
+def _first_step(sums: np.ndarray, rtol: float, slots: Slots) -> float:
+    """A step over which no row moves far; scales as 1/c, so that conventions agree."""
+    fastest = float(np.max(np.sqrt(sums[:, 5]) / np.maximum(1.0, np.sqrt(sums[:, 1]))))
+    longest = 1.0 / slots.scale
+    return min(longest, 0.1 * rtol ** (1.0 / 3.0) / fastest) if fastest > 0.0 else longest
+
+
+def _longest_step(sums: np.ndarray, slots: Slots) -> float:
+    if slots.growth_quadratic == 0.0:
+        return math.inf
+    growth = np.abs(slots.growth_constant - slots.growth_quadratic * sums[:, 1]).max()
+    return _LONGEST_GROWTH / float(growth) if growth > 0.0 else math.inf
+
+
+class _Bar:
+    """Progress in flow time; without an end in sight, a line that says how it goes."""
+
+    def __init__(self, on: bool, t_end: float | None) -> None:
+        form = "{l_bar}{bar}| t = {n:.4g}/{total:.4g} [{elapsed}<{remaining}{postfix}]"
+        if t_end is None:
+            form = "{desc}t = {n:.4g} [{elapsed}{postfix}]"
+        self._bar = tqdm(total=t_end, disable=not on, bar_format=form, leave=False)
+
+    def show(self, t: float, step: float, sums: np.ndarray) -> None:
+        if not self._bar.disable:
+            self._bar.set_postfix_str(
+                f"step {step:.2g}, non-zeros per feature {sums[:, 3].mean():.4g}, "
+                f"largest |dW/dt| {sums[:, 4].max():.1e}",
+                refresh=False,
+            )
+            self._bar.update(t - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+# Exact -------------------------------------------------------------------------------------------
+
+_EXACT_TIMES = 200
+
+
+def _run_exact(slots: Slots, forces: Sequence[Force], W0: np.ndarray, limits: _Limits) -> _Run:
+    flow = ExactFlow(
+        W0,
+        growth_constant=slots.growth_constant,
+        growth_quadratic=slots.growth_quadratic,
+        lam=slots.l1,
+    )
+    end = limits.t_end
+    if end is None:
+        end = max(flow.stationary_time(limits.tolerance), *(limits.saves or [0.0]))
+        if not math.isfinite(end):
+            raise ValueError("these forces never bring W0 to rest; give t_end")
+    saves = [0.0, end] if limits.saves is None else (limits.saves or [end])
+    saves = sorted(set(saves))
+    start = min(1e-2 / slots.scale, 1e-2 * end)
+    grid = np.geomspace(start, end, _EXACT_TIMES) if end > 0.0 else np.zeros(0)
+    times = np.unique(np.concatenate([[0.0], np.minimum(grid, end), saves]))
+    seen = flow.observables(times)
+    l1, squared = seen["l1"], seen["l2"] ** 2
+    growth = slots.growth_constant - slots.growth_quadratic * squared
+    # Σ_k (growth·w − λ sign w)² over the non-zeros; zeros stay where they are.
+    speed = growth**2 * squared - 2.0 * growth * slots.l1 * l1 + slots.l1**2 * seen["nonzeros"]
+    none = np.zeros(W0.shape[0])
+    energies = [
+        [_energy(force, Summary(a, q, none), flow, t) for force in forces]
+        for a, q, t in zip(l1, squared, times, strict=True)
+    ]
+    observables = Observables(
+        times=times,
+        l1=l1,
+        l2=seen["l2"],
+        l4=seen["l4"],
+        nonzeros=seen["nonzeros"],
+        energy=dict(zip(_names(forces), np.array(energies).reshape(times.size, -1).T, strict=True)),
+        dissipation=np.maximum(speed, 0.0).sum(axis=1),
+    )
+    weights = [flow.weights(t) for t in saves]
+    final = weights[-1] if saves[-1] == end else flow.weights(end)
+    certificate = _judge(forces, slots, final, limits.tolerance)
+    if limits.t_end is not None:
+        status, message = Status.REACHED_T_END, f"reached t_end = {end:g}"
+    else:
+        status, message = _verdict(certificate, end)
+    stats = {
+        "accepted": int(flow.stats["steps"]),
+        "rejected": int(flow.stats["rejected"]),
+        "evaluations": int(flow.stats["evaluations"]),
+        "t": end,
+    }
+    step = end / _EXACT_TIMES
+    return _Run(
+        saves, weights, [step] * len(saves), observables, status, message, certificate, stats
+    )
+
+
+def _energy(force: Force, summary: Summary, flow: ExactFlow, t: float) -> float:
+    energy = force.energy_from(summary)
+    return float(force.energy(flow.weights(t))) if energy is None else energy

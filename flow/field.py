@@ -1,0 +1,297 @@
+"""The field as the integrators sample it: where the weights are stored, and their drift.
+
+A :class:`State` holds W and its drift C, (dW_i/dt = growth·W_i − C_i − λ·sign W_i), as flat arrays
+in a :class:`Layout`: dense while W is full, a list of entries per row once few are left. Neurons
+that are zero in every row are dropped for good, since no equivariant force can revive them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from flow import kernels, row_kernels
+from flow.forces import Slots
+
+SPARSE_BELOW = 0.04
+"""Fill of W under which the sparse kernels win (benchmarks: kernel table)."""
+DENSE_ABOVE = 0.10
+"""Fill of the layout above which a sparse state goes back to dense."""
+COMPACT_BELOW = 0.75
+"""A layout is narrowed when this share of its neurons, or less, is still in use."""
+REVIVAL_MARGIN = 0.5
+"""Zeros with |drift| above this share of λ are kept in a sparse layout: they may revive."""
+
+
+class Layout(NamedTuple):
+    """Which entries of W are stored. Row i is ``[start[i]:start[i+1]]`` of a flat array."""
+
+    start: np.ndarray
+    """(n + 1,) int64."""
+    neurons: np.ndarray
+    """(width,) original index of each neuron that is still in use."""
+    column: np.ndarray | None
+    """(entries,) position in `neurons`; None when dense, where every row has all of them."""
+    column_index: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    """The same entries by neuron: offsets, rows, entries; None when dense."""
+
+    @property
+    def n(self) -> int:
+        return self.start.size - 1
+
+    @property
+    def width(self) -> int:
+        return self.neurons.size
+
+    @property
+    def size(self) -> int:
+        return int(self.start[-1])
+
+
+def _dense_layout(n: int, neurons: np.ndarray) -> Layout:
+    return Layout(np.arange(n + 1, dtype=np.int64) * neurons.size, neurons, None, None)
+
+
+def _sparse_layout(start: np.ndarray, column: np.ndarray, neurons: np.ndarray) -> Layout:
+    used = np.bincount(column, minlength=neurons.size) > 0
+    if used.sum() <= COMPACT_BELOW * neurons.size:
+        position = np.cumsum(used) - 1
+        column, neurons = position[column].astype(np.int32), neurons[used]
+    offsets = np.empty(neurons.size + 1, np.int64)
+    rows, entries = np.empty(column.size, np.int32), np.empty(column.size, np.int64)
+    kernels.index_columns(start, column, neurons.size, offsets, rows, entries)
+    return Layout(start, neurons, column, (offsets, rows, entries))
+
+
+@dataclass
+class State:
+    """Where a run is: W and C in a layout, and the sums that the driver reads."""
+
+    layout: Layout
+    W: np.ndarray
+    """(entries,)"""
+    C: np.ndarray
+    """(entries,) drift."""
+    overlaps: np.ndarray
+    """(n, 2): Σ_j φ(G_ij) and Σ_j ReLU(G_ij)²."""
+    stiffness: float
+    """Upper estimate of the fastest rate of the drift, 1/time."""
+
+    def dense(self, m: int) -> np.ndarray:
+        """W : (n, m) with every neuron in its place."""
+        layout = self.layout
+        full = np.zeros((layout.n, m), self.W.dtype)
+        if layout.column is None:
+            full[:, layout.neurons] = self.W.reshape(layout.n, layout.width)
+        else:
+            rows = np.repeat(np.arange(layout.n), np.diff(layout.start))
+            full[rows, layout.neurons[layout.column]] = self.W
+        return full
+
+
+class Field:
+    """Samples the drift of a sum of forces; counts how often.
+
+    Parameters
+    ----------
+    slots : the forces, added up.
+    n, m : features and neurons.
+    dtype : float32 or float64.
+    """
+
+    def __init__(self, slots: Slots, n: int, m: int, dtype: np.dtype) -> None:
+        self.slots = slots
+        self.n, self.m, self.dtype = n, m, dtype
+        self.evaluations = 0
+        self._may_sparsify = slots.l1 > 0.0 and slots.keeps_zeros and not slots.drifts
+        self._capacity = 16
+        square = (n, n) if slots.overlap else (0, 0)
+        self._G, self._phi = np.empty(square, dtype), np.empty(square, dtype)
+        self._scratch = np.zeros((0, 0), dtype)
+
+    def place(self, W: np.ndarray) -> State:
+        """The state at W : (n, m), in a layout that depends on W alone."""
+        live = np.flatnonzero(W.any(axis=0)) if self.slots.keeps_zeros else np.arange(self.m)
+        if live.size == 0:
+            live = np.arange(1)
+        if live.size > COMPACT_BELOW * self.m:
+            live = np.arange(self.m)
+        W = np.ascontiguousarray(W[:, live])
+        if self._may_sparsify and np.count_nonzero(W) <= SPARSE_BELOW * W.size:
+            start = np.concatenate([[0], np.cumsum(np.count_nonzero(W, axis=1))])
+            rows, column = np.nonzero(W)
+            layout = _sparse_layout(start.astype(np.int64), column.astype(np.int32), live)
+            flat = W[rows, column]
+        else:
+            layout, flat = _dense_layout(self.n, live), W.ravel()
+        state = State(layout, flat, np.zeros_like(flat), np.zeros((self.n, 2)), 0.0)
+        outside = self.sample(state, state.W, state.C, state.overlaps, search=True)
+        self.settle(state, outside)
+        return state
+
+    def sample(
+        self,
+        state: State,
+        W: np.ndarray,
+        out: np.ndarray,
+        overlaps: np.ndarray,
+        *,
+        search: bool = False,
+    ) -> Outside | None:
+        """Write the drift at W into out; with `search`, also look for revivals elsewhere.
+
+        Returns the zeros outside a sparse layout that could revive (None when dense).
+        """
+        if not self.slots.has_drift:
+            out[:] = 0.0
+            return None
+        self.evaluations += 1
+        layout = state.layout
+        if layout.column is None:
+            grid = (layout.n, layout.width)
+            if self.slots.overlap:
+                kernels.dense_interference(
+                    W.reshape(grid),
+                    self.slots.overlap,
+                    kernels.tile_rows(*grid),
+                    self._G,
+                    self._phi,
+                    out.reshape(grid),
+                    overlaps,
+                )
+            else:
+                out[:] = 0.0
+            for force in self.slots.drifts:
+                out.reshape(grid)[...] -= force.drift(W.reshape(grid))
+            return None
+        assert layout.column_index is not None
+        if self._scratch.shape[1] < layout.width:
+            self._scratch = kernels.thread_scratch(layout.width, self.dtype)
+        while True:
+            outside = Outside.empty(self.n, self._capacity if search else 0, self.dtype)
+            kernels.sparse_interference(
+                layout.start,
+                layout.column,
+                *layout.column_index,
+                W,
+                self.slots.overlap,
+                REVIVAL_MARGIN * self.slots.l1,
+                self._scratch,
+                out,
+                overlaps,
+                outside.counts,
+                outside.columns,
+                outside.values,
+            )
+            most = int(outside.counts.max())
+            if not search or most <= self._capacity:
+                return outside
+            self._capacity = 2 * most
+
+    def settle(self, state: State, outside: Outside | None) -> None:
+        """Bring the layout up to date with the state's W and C, and estimate its stiffness."""
+        layout = state.layout
+        if layout.column is None:
+            state.stiffness = self._dense_stiffness(state)
+            if self.slots.keeps_zeros:
+                self._narrow(state)
+            return
+        assert outside is not None or not self.slots.has_drift
+        if outside is None:
+            outside = Outside.empty(self.n, 0, self.dtype)
+        size = layout.size + int(outside.counts.sum())
+        start = np.empty_like(layout.start)
+        column = np.empty(size, np.int32)
+        W, C = np.empty(size, self.dtype), np.empty(size, self.dtype)
+        kernels.select_entries(
+            layout.start, layout.column, state.W, state.C, REVIVAL_MARGIN * self.slots.l1,
+            outside.counts, outside.columns, outside.values, start, column, W, C,
+        )  # fmt: skip
+        size = int(start[-1])
+        state.W, state.C = W[:size], C[:size]
+        state.layout = _sparse_layout(start, column[:size], layout.neurons)
+        if size > DENSE_ABOVE * self.n * state.layout.width and self.slots.has_drift:
+            self._densify(state)
+            return
+        state.stiffness = self._sparse_stiffness(state)
+
+    def _densify(self, state: State) -> None:
+        grown = self._dense_from(state, state.layout.neurons)
+        state.layout, state.W = _dense_layout(self.n, state.layout.neurons), grown
+        state.C = np.zeros_like(grown)
+        self.sample(state, state.W, state.C, state.overlaps)
+        state.stiffness = self._dense_stiffness(state)
+
+    def _dense_from(self, state: State, neurons: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(state.dense(self.m)[:, neurons]).ravel()
+
+    def _narrow(self, state: State) -> None:
+        """Drop dead neurons; go sparse once few entries are left."""
+        layout = state.layout
+        W = state.W.reshape(self.n, layout.width)
+        filled = W != 0.0
+        if self._may_sparsify and filled.sum() <= SPARSE_BELOW * W.size:
+            C = state.C.reshape(W.shape)
+            keep = filled | (np.abs(C) > REVIVAL_MARGIN * self.slots.l1)
+            start = np.concatenate([[0], np.cumsum(np.count_nonzero(keep, axis=1))])
+            rows, column = np.nonzero(keep)
+            state.layout = _sparse_layout(
+                start.astype(np.int64), column.astype(np.int32), layout.neurons
+            )
+            state.W, state.C = W[rows, column], C[rows, column]
+            return
+        live = filled.any(axis=0)
+        if 0 < live.sum() <= COMPACT_BELOW * layout.width:
+            state.layout = _dense_layout(self.n, layout.neurons[live])
+            state.W = np.ascontiguousarray(W[:, live]).ravel()
+            state.C = np.ascontiguousarray(state.C.reshape(W.shape)[:, live]).ravel()
+
+    # The drift's Jacobian is the Gauss–Newton matrix of the active overlaps plus φ ⊗ 1. Its top
+    # eigenvalue is at most c (2 λ_max(G) + max_i Σ_j ReLU(G_ij)), G taken over the rows that
+    # overlap at all. The factor allows for the power iteration not having converged.
+
+    def _stiffness(self, top: float, state: State) -> float:
+        return 1.1 * (2.0 * self.slots.overlap * top + float(state.overlaps[:, 0].max()))
+
+    def _dense_stiffness(self, state: State) -> float:
+        if not self.slots.overlap:
+            return 0.0
+        return self._stiffness(kernels.dense_top_eigenvalue(self._G, state.overlaps), state)
+
+    def _sparse_stiffness(self, state: State) -> float:
+        layout = state.layout
+        if not self.slots.overlap or not state.overlaps[:, 0].any():
+            return 0.0
+        assert layout.column is not None
+        top = kernels.sparse_top_eigenvalue(
+            layout.start, layout.column, layout.width, state.W, state.overlaps
+        )
+        return self._stiffness(top, state)
+
+    def row_sums(self, state: State) -> np.ndarray:
+        """(n, 6): see :func:`flow.row_kernels.sum_rows`."""
+        out = row_kernels.allocate_row_sums(self.n)
+        slots = self.slots
+        row_kernels.sum_rows(
+            state.layout.start, state.W, state.C,
+            slots.growth_constant, slots.growth_quadratic, slots.l1, out,
+        )  # fmt: skip
+        return out
+
+
+class Outside(NamedTuple):
+    """Zeros outside a sparse layout whose drift is large enough that they may revive."""
+
+    counts: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def empty(cls, n: int, capacity: int, dtype: np.dtype) -> Outside:
+        return cls(
+            np.zeros(n, np.int64),
+            np.empty((n, capacity), np.int32),
+            np.empty((n, capacity), dtype),
+        )

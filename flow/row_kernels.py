@@ -1,0 +1,371 @@
+"""Numba kernels for one row of the flow under a drift that is constant in time.
+
+Over a step the interference felt by a row is replaced by its mean D_i. What is left,
+
+    dW_ik/dt = (g₀ − g₁ ‖W_i‖²) W_ik − D_ik − λ·sign(W_ik),
+
+is solved through two scalars per row (THE_FLOW sections 2 and 5): W_ik(t) = E·x_k(S) with
+S' = 1/E. Each x_k is linear in S until it reaches zero, then stays there while |D_ik| ≤ λ and
+passes through otherwise, so extinction, sticking and revival are exact. With y = E⁻² and
+Q(S) = Σ_k x_k²,
+
+    y' = 2 g₁ Q(S) − 2 g₀ y,    S' = √y,    y(0) = 1, S(0) = 0.
+
+Q enters as the cubic through its values at 0, S/2, S and its slope at 0; growth and relaxation of
+y are integrated with φ-functions, so steps may be long against 1/g₀.
+
+All arrays are flat; row i is ``[start[i]:start[i+1]]``: dense and sparse layouts alike.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+FAILED = 1e300
+"""Row error that stands for "this step is too long to be solved"; the driver shortens it."""
+
+
+@njit(cache=True, error_model="numpy")
+def _phi(x):
+    """φ₁, φ₂, φ₃ of x, with φ_k(x) = Σ_j x^j/(j+k)!."""
+    if abs(x) < 1.0:
+        phi3 = 0.0
+        term = 1.0 / 6.0
+        k = 3
+        while abs(term) > 1e-18:
+            phi3 += term
+            k += 1
+            term *= x / k
+        phi2 = 0.5 + x * phi3
+        return 1.0 + x * phi2, phi2, phi3
+    phi1 = math.expm1(x) / x
+    phi2 = (phi1 - 1.0) / x
+    return phi1, phi2, (phi2 - 0.5) / x
+
+
+@njit(cache=True, error_model="numpy")
+def _relaxation(z, s, fraction):
+    """η(fraction) = w₀ η(0) + w₁ q(0) + w₂ q(1/2) + w₃ q(1) for η' = −z η + s q, q quadratic."""
+    phi1, phi2, phi3 = _phi(-z * fraction)
+    moment0 = fraction * phi1
+    moment1 = fraction**2 * phi2
+    moment2 = 2.0 * fraction**3 * phi3
+    return (
+        math.exp(-z * fraction),
+        s * (moment0 - 3.0 * moment1 + 2.0 * moment2),
+        s * 4.0 * (moment1 - moment2),
+        s * (2.0 * moment2 - moment1),
+    )
+
+
+@njit(cache=True, error_model="numpy")
+def _quadrature(b, fraction):
+    """∫₀^fraction e^(−bσ) p(σ) dσ = w₀ p(0) + w₁ p(1/2) + w₂ p(1), exact for p quadratic."""
+    decay = math.exp(-b * fraction)
+    phi1, phi2, phi3 = _phi(b * fraction)
+    moment0 = decay * fraction * phi1
+    moment1 = decay * fraction**2 * phi2
+    moment2 = 2.0 * decay * fraction**3 * phi3
+    return (
+        moment0 - 3.0 * moment1 + 2.0 * moment2,
+        4.0 * (moment1 - moment2),
+        2.0 * moment2 - moment1,
+    )
+
+
+@njit(cache=True, error_model="numpy")
+def _two_scalars(h, pieces, g0, g1, q0, q1, q2, q3):
+    """Integrate (y, S) over h for Q(S) = q0 + q1 S + q2 S² + q3 S³; returns y, S, solved.
+
+    Each piece factors out the growth a = g₀ − g₁ Q/y at its start: y = y₀ e^(−2aτ) η, where η
+    relaxes towards the slowly varying Q e^(2aτ)/y₀ and is 1 throughout at a fixed point of the
+    row. So long steps near rest make no error at all.
+    """
+    dt = h / pieces
+    y = 1.0
+    S = 0.0
+    for _ in range(pieces):
+        start = q0 + S * (q1 + S * (q2 + S * q3))
+        if not start >= 0.0:
+            return y, S, False
+        a = g0 - g1 * start / y
+        b = a * dt
+        if not abs(b) < 20.0:
+            return y, S, False
+        z = 2.0 * (g0 - a) * dt
+        s = 2.0 * g1 * dt
+        m0, m1, m2, m3 = _relaxation(z, s, 0.5)
+        f0, f1, f2, f3 = _relaxation(z, s, 1.0)
+        u0, u1, u2 = _quadrature(b, 0.5)
+        v0, v1, v2 = _quadrature(b, 1.0)
+        stretch_mid = math.exp(b) / y
+        stretch_full = math.exp(2.0 * b) / y
+        unit = dt * math.sqrt(y)
+        q_start = start / y
+        stiff = z >= 2.0
+        tail_mid = tail_full = ratio = 0.0
+        if stiff:
+            ratio = s / z
+            tail_mid = 0.5 * _phi(-0.5 * (b + z))[0]
+            tail_full = _phi(-(b + z))[0]
+        mid = unit * (u0 + u1 + u2)
+        full = unit * (v0 + v1 + v2)
+        eta_full = 1.0
+        solved = False
+        for _ in range(60):
+            x = S + mid
+            q_mid = (q0 + x * (q1 + x * (q2 + x * q3))) * stretch_mid
+            x = S + full
+            q_full = (q0 + x * (q1 + x * (q2 + x * q3))) * stretch_full
+            eta_mid = m0 + m1 * q_start + m2 * q_mid + m3 * q_full
+            eta_full = f0 + f1 * q_start + f2 * q_mid + f3 * q_full
+            if not (eta_mid > 0.0 and eta_full > 0.0):
+                return y, S, False
+            root0, root1, root2 = 1.0, math.sqrt(eta_mid), math.sqrt(eta_full)
+            layer = 0.0
+            if stiff:
+                # η is a slow quadratic plus a boundary layer e^(−zσ); the quadrature sees the
+                # slow part, the layer is integrated in closed form (second order in its size).
+                p2 = ratio * (2.0 * q_start - 4.0 * q_mid + 2.0 * q_full)
+                p1 = ratio * (4.0 * q_mid - 3.0 * q_start - q_full) - 2.0 * p2 / z
+                p0 = ratio * q_start - p1 / z
+                slow_mid = p0 + 0.5 * p1 + 0.25 * p2
+                slow_full = p0 + p1 + p2
+                if not (p0 > 0.0 and slow_mid > 0.0 and slow_full > 0.0):
+                    return y, S, False
+                root0, root1, root2 = math.sqrt(p0), math.sqrt(slow_mid), math.sqrt(slow_full)
+                layer = 1.0 - p0
+                layer /= math.sqrt(max(p0 + layer * 0.36787944, 0.0)) + root0
+            new_mid = unit * (u0 * root0 + u1 * root1 + u2 * root2 + layer * tail_mid)
+            new_full = unit * (v0 * root0 + v1 * root1 + v2 * root2 + layer * tail_full)
+            change = abs(new_full - full) + abs(new_mid - mid)
+            full, mid = new_full, new_mid
+            if change <= 1e-14 * full:
+                solved = True
+                break
+        if not (solved or change <= 1e-12 * full):
+            return y, S, False
+        y *= math.exp(-2.0 * b) * eta_full
+        S += full
+    return y, S, True
+
+
+@njit(cache=True, error_model="numpy")
+def _difference(E, norm, speed, y, S, y_other, S_other):
+    """How far apart two solutions (y, S) put the row, as a norm."""
+    return 0.5 * abs(math.log(y_other / y)) * norm + E * abs(S_other - S) * math.sqrt(speed)
+
+
+# Sums over a row. Reassociation lets these vectorise; NaN still propagates and no sign of zero
+# is read from them.
+_REDUCTION = {"reassoc", "nsz", "contract"}
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCTION)
+def _moments(W, D, scale, lam, begin, end):
+    """Q(0), half its slope, and Σ x'² at S = 0."""
+    q = 0.0
+    slope = 0.0
+    speed = 0.0
+    for k in range(begin, end):
+        w = W[k]
+        d = D[k] * scale
+        beyond = max(abs(d) - lam, 0.0)
+        v = -(lam + d) if w > 0.0 else (lam - d if w < 0.0 else beyond)
+        q += w * w
+        slope += w * v
+        speed += v * v
+    return q, slope, speed
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCTION)
+def _squared_norms(W, D, scale, lam, S, begin, end):
+    """Q(S/2) and Q(S)."""
+    half = 0.5 * S
+    q_half = 0.0
+    q_full = 0.0
+    for k in range(begin, end):
+        w = W[k]
+        d = D[k] * scale
+        size = abs(w)
+        v = lam + (d if w > 0.0 else (-d if w < 0.0 else abs(d)))
+        beyond = max(abs(d) - lam, 0.0)
+        x = size - v * half
+        x = x if x > 0.0 else (beyond * (half - size / v) if beyond > 0.0 else 0.0)
+        q_half += x * x
+        x = size - v * S
+        x = x if x > 0.0 else (beyond * (S - size / v) if beyond > 0.0 else 0.0)
+        q_full += x * x
+    return q_half, q_full
+
+
+@njit(cache=True, error_model="numpy")
+def _write_row(W, D, scale, lam, E, S, begin, end, out):
+    for k in range(begin, end):
+        w = W[k]
+        d = D[k] * scale
+        size = abs(w)
+        v = lam + (d if w > 0.0 else (-d if w < 0.0 else abs(d)))
+        beyond = max(abs(d) - lam, 0.0)
+        x = size - v * S
+        if x > 0.0:
+            out[k] = E * x if w > 0.0 else -E * x
+        elif beyond > 0.0:
+            x = beyond * (S - size / v)
+            out[k] = -E * x if d > 0.0 else E * x
+        else:
+            out[k] = 0.0
+
+
+MAX_PIECES = 64
+
+
+@njit(cache=True, error_model="numpy")
+def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
+    """E, S over a step h, and an estimate of the row's error (a norm, like ‖W_i‖₂)."""
+    if g1 == 0.0:
+        return math.exp(g0 * h), h * _phi(-g0 * h)[0], 0.0
+    q0, slope, speed = _moments(W, D, scale, lam, begin, end)
+    if speed == 0.0 and q0 == 0.0:
+        return 1.0, h, 0.0
+    slope *= 2.0
+    y, S, solved = _two_scalars(h, 1, g0, g1, q0, slope, speed, 0.0)
+    if not (0.0 < S < 1e100):
+        S = h
+    q_half = q_full = guess = c2 = c3 = E = norm = 0.0
+    pieces = 1
+    error = FAILED
+    for _ in range(4):
+        guess = S
+        q_half, q_full = _squared_norms(W, D, scale, lam, guess, begin, end)
+        full = (q_full - q0 - slope * guess) / (guess * guess)
+        half = (q_half - q0 - 0.5 * slope * guess) / (0.25 * guess * guess)
+        c3 = 2.0 * (full - half) / guess
+        c2 = full - c3 * guess
+        # As many pieces as it takes for halving them not to matter.
+        y_low, S_low, solved_low = _two_scalars(h, pieces, g0, g1, q0, slope, c2, c3)
+        while True:
+            y, S, solved = _two_scalars(h, 2 * pieces, g0, g1, q0, slope, c2, c3)
+            E = 1.0 / math.sqrt(y)
+            norm = E * math.sqrt(q_full)
+            error = FAILED
+            if solved and solved_low:
+                error = _difference(E, norm, speed, y, S, y_low, S_low)
+                if error <= accuracy:
+                    break
+            if 4 * pieces > MAX_PIECES:
+                break
+            pieces *= 2
+            y_low, S_low, solved_low = y, S, solved
+        if not error < FAILED:
+            return 1.0, 0.0, FAILED
+        if abs(S - guess) <= 1e-2 * guess:
+            break
+    # The quadratic through the three values of Q tells how much its shape is in doubt.
+    c2 = 2.0 * (q_full - 2.0 * q_half + q0) / (guess * guess)
+    c1 = (q_full - q0) / guess - c2 * guess
+    y_low, S_low, solved = _two_scalars(h, 2 * pieces, g0, g1, q0, c1, c2, 0.0)
+    if not solved:
+        return 1.0, 0.0, FAILED
+    return E, S, error + _difference(E, norm, speed, y, S, y_low, S_low)
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def advance_rows(start, W, D, scale, h, g0, g1, lam, accuracy, out, row_error):
+    """out = W after time h under the mean drift scale·D; row_error (n,) in units of ‖W_i‖₂.
+
+    `accuracy` is the error of the two scalars that is small enough not to be reduced further.
+    """
+    for i in prange(start.size - 1):
+        begin, end = start[i], start[i + 1]
+        E, S, row_error[i] = _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end)
+        _write_row(W, D, scale, lam, E, S, begin, end, out)
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def accumulate_drift(start, mu, nu, mu_tilde, gamma_tilde, C, C0, P, previous):
+    """previous ← μ P + ν previous + μ̃ C + γ̃ C0: one line of a Chebyshev recurrence."""
+    for i in prange(start.size - 1):
+        for k in range(start[i], start[i + 1]):
+            previous[k] = mu * P[k] + nu * previous[k] + mu_tilde * C[k] + gamma_tilde * C0[k]
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def add_drift_error(start, W, P, C0, C1, h, factor, row_error):
+    """Add factor·h·‖P − (C0 + C1)/2‖ over the non-zeros, then divide by max(1, ‖W_i‖₂)."""
+    for i in prange(start.size - 1):
+        squared = 0.0
+        defect = 0.0
+        for k in range(start[i], start[i + 1]):
+            w = W[k]
+            if w != 0.0:
+                squared += w * w
+                e = P[k] - 0.5 * (C0[k] + C1[k])
+                defect += e * e
+        row_error[i] = (row_error[i] + factor * h * math.sqrt(defect)) / max(
+            1.0, math.sqrt(squared)
+        )
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def soft_threshold_step(start, W, D, h, g0, g1, lam, out):
+    """Proximal Euler: out = shrink(W + h[(g₀ − g₁‖W_i‖²)W_i − D_i], hλ)."""
+    for i in prange(start.size - 1):
+        squared = 0.0
+        for k in range(start[i], start[i + 1]):
+            squared += W[k] * W[k]
+        growth = g0 - g1 * squared
+        for k in range(start[i], start[i + 1]):
+            x = W[k] + h * (growth * W[k] - D[k])
+            size = abs(x) - h * lam
+            out[k] = math.copysign(size, x) if size > 0.0 else 0.0
+
+
+ROW_SUMS = ("l1", "squared_norm", "l4", "nonzeros", "violation", "dissipation")
+"""Columns written by :func:`sum_rows`."""
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def sum_rows(start, W, C, g0, g1, lam, out):
+    """Per row: ‖W‖₁, ‖W‖₂², ‖W‖₄⁴, non-zeros, largest |dW/dt| and Σ (dW/dt)², out : (n, 6)."""
+    for i in prange(start.size - 1):
+        l1 = 0.0
+        squared = 0.0
+        fourth = 0.0
+        nonzeros = 0
+        for k in range(start[i], start[i + 1]):
+            w = W[k]
+            if w != 0.0:
+                l1 += abs(w)
+                squared += w * w
+                fourth += w * w * w * w
+                nonzeros += 1
+        growth = g0 - g1 * squared
+        violation = 0.0
+        dissipation = 0.0
+        for k in range(start[i], start[i + 1]):
+            w = W[k]
+            if w > 0.0:
+                v = growth * w - C[k] - lam
+            elif w < 0.0:
+                v = growth * w - C[k] + lam
+            else:
+                v = max(abs(C[k]) - lam, 0.0)
+            # not (<=) keeps a NaN in sight, where max() would drop it
+            if not (abs(v) <= violation):
+                violation = abs(v)
+            dissipation += v * v
+        out[i, 0] = l1
+        out[i, 1] = squared
+        out[i, 2] = fourth
+        out[i, 3] = nonzeros
+        out[i, 4] = violation
+        out[i, 5] = dissipation
+
+
+def allocate_row_sums(n: int) -> np.ndarray:
+    """An (n, 6) array for :func:`sum_rows`."""
+    return np.zeros((n, len(ROW_SUMS)))

@@ -1,0 +1,210 @@
+"""Trajectory: everything a run leaves behind, and its file."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flow.stationarity import Certificate
+
+if TYPE_CHECKING:
+    import xarray
+
+FORMAT = "incidental-flow trajectory 1"
+
+
+class Status(enum.Enum):
+    """How a run ended."""
+
+    STATIONARY = "stationary: the flow has come to rest where it would stay"
+    REACHED_T_END = "reached t_end"
+    SADDLE = "saddle: at rest, but a direction of the non-zero weights still goes downhill"
+    STEP_LIMIT = "not finished: the limit on steps was reached"
+    TIME_LIMIT = "not finished: the limit on wall-clock time was reached"
+    STEP_TOO_SMALL = "not finished: no step was short enough for rtol"
+    NON_FINITE = "failed: a weight became infinite or NaN"
+    INTERRUPTED = "not finished: interrupted"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run got where it was sent: to rest, or to t_end."""
+        return self in (Status.STATIONARY, Status.REACHED_T_END)
+
+
+@dataclass(frozen=True)
+class Observables:
+    """What was measured at every accepted step (exact backend: at its own times)."""
+
+    times: np.ndarray
+    """(k,) flow time."""
+    l1: np.ndarray
+    """(k, n) ‖W_i‖₁."""
+    l2: np.ndarray
+    """(k, n) ‖W_i‖₂."""
+    l4: np.ndarray
+    """(k, n) ‖W_i‖₄⁴, the paper's fourth norm."""
+    nonzeros: np.ndarray
+    """(k, n) number of non-zero weights."""
+    energy: Mapping[str, np.ndarray]
+    """(k,) energy of each force, by its name."""
+    dissipation: np.ndarray
+    """(k,) ‖dW/dt‖², the rate at which the total energy falls."""
+
+    @property
+    def total_energy(self) -> np.ndarray:
+        """(k,) sum over the forces."""
+        return np.sum([np.zeros_like(self.times), *self.energy.values()], axis=0)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A run of the flow."""
+
+    times: np.ndarray
+    """(s,) flow times at which the weights were kept."""
+    weights: np.ndarray
+    """(s, n, m)."""
+    step_sizes: np.ndarray
+    """(s,) step the driver would have tried next: what continuing from there needs."""
+    observables: Observables
+    status: Status
+    message: str
+    """The status, with numbers."""
+    certificate: Certificate
+    stats: Mapping[str, Any]
+    """Counts: accepted, rejected, evaluations; seconds."""
+    parameters: Mapping[str, Any]
+    """Forces with strengths, sizes, dtype, tolerances, backend, scheme."""
+    versions: Mapping[str, str]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def final(self) -> np.ndarray:
+        """(n, m) weights at the end."""
+        return self.weights[-1]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one ``.npz`` (no pickle), aside first and then renamed into place.
+
+        A kill at any moment leaves the old file or the new one. Raises OSError if the folder
+        is missing or cannot be written.
+        """
+        path = Path(path)
+        arrays: dict[str, Any] = {
+            "times": self.times,
+            "weights": self.weights,
+            "step_sizes": self.step_sizes,
+        }
+        for name in ("times", "l1", "l2", "l4", "nonzeros", "dissipation"):
+            arrays[f"observables.{name}"] = getattr(self.observables, name)
+        for name, values in self.observables.energy.items():
+            arrays[f"energy.{name}"] = values
+        arrays["about"] = np.array(
+            json.dumps(
+                {
+                    "format": FORMAT,
+                    "status": self.status.name,
+                    "message": self.message,
+                    "certificate": asdict(self.certificate),
+                    "stats": dict(self.stats),
+                    "parameters": dict(self.parameters),
+                    "versions": dict(self.versions),
+                    "metadata": dict(self.metadata),
+                }
+            )
+        )
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        except BaseException:
+            os.unlink(aside)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trajectory:
+        """Read a file written by :meth:`save`.
+
+        Raises FileNotFoundError, or ValueError if the file is corrupt or was not written by
+        this project.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            about = json.loads(str(arrays["about"]))
+            if about["format"] != FORMAT:
+                raise KeyError(about["format"])
+            energy = {
+                name.removeprefix("energy."): values
+                for name, values in arrays.items()
+                if name.startswith("energy.")
+            }
+            observed = {
+                name.removeprefix("observables."): values
+                for name, values in arrays.items()
+                if name.startswith("observables.")
+            }
+            return cls(
+                times=arrays["times"],
+                weights=arrays["weights"],
+                step_sizes=arrays["step_sizes"],
+                observables=Observables(energy=energy, **observed),
+                status=Status[about["status"]],
+                message=about["message"],
+                certificate=Certificate(**about["certificate"]),
+                stats=about["stats"],
+                parameters=about["parameters"],
+                versions=about["versions"],
+                metadata=about["metadata"],
+            )
+        except FileNotFoundError:
+            raise
+        except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{os.fspath(path)}: expected a trajectory written by Trajectory.save, "
+                f"got something else ({type(error).__name__}: {error}); check the path"
+            ) from error
+
+    def to_xarray(self) -> xarray.Dataset:
+        """The run as a labelled dataset; needs the extra ``data``.
+
+        Dimensions: time × feature × neuron for the weights, step × feature for observables.
+        Raises ImportError naming the extra if xarray is missing.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise ImportError(
+                "to_xarray needs xarray: pip install 'incidental-flow[data]'"
+            ) from error
+        o = self.observables
+        data = {"weights": (("time", "feature", "neuron"), self.weights)}
+        for name in ("l1", "l2", "l4", "nonzeros"):
+            data[name] = (("step", "feature"), getattr(o, name))  # type: ignore[assignment]
+        data["dissipation"] = (("step",), o.dissipation)  # type: ignore[assignment]
+        for name, values in o.energy.items():
+            data[f"energy_{name}"] = (("step",), values)  # type: ignore[assignment]
+        return xarray.Dataset(
+            data,
+            coords={"time": self.times, "step_time": ("step", o.times)},
+            attrs={
+                "status": self.status.name,
+                "message": self.message,
+                **{
+                    name: json.dumps(dict(getattr(self, name)))
+                    for name in ("stats", "parameters", "versions", "metadata")
+                },
+            },
+        )
