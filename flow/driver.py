@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +24,9 @@ from flow.trajectory import Observables, Status, Trajectory
 Backend = Literal["auto", "numba", "exact", "diffrax"]
 BACKENDS = ("auto", "numba", "exact", "diffrax")
 
+Watch = Callable[[float, Callable[[], np.ndarray]], None]
+"""Called with (t, weights) as a run goes on; weights() makes W : (n, m) on demand."""
+
 DEFAULT_RTOL = 3e-3
 """Default error per step; see README for the agreement of winners it was chosen by."""
 
@@ -39,10 +43,12 @@ def integrate(
     metadata: Mapping[str, Any] | None = None,
     scheme: Scheme | None = None,
     fixed_step: float | None = None,
+    t_start: float = 0.0,
     first_step: float | None = None,
     stationarity_tol: float | None = None,
     max_steps: int = 100_000,
     max_seconds: float = math.inf,
+    watch: Watch | None = None,
 ) -> Trajectory:
     """Run dW/dt = Σ forces from W0, to `t_end` or until it comes to rest.
 
@@ -50,9 +56,10 @@ def integrate(
     ----------
     forces : any subset of the forces, none included; a force that is absent is off.
     W0 : (n, m) finite weights, float32 or float64; the run keeps its dtype.
-    t_end : flow time to run to, ≥ 0. None: until stationary (and past the last of `save_at`).
-    save_at : increasing flow times at which to keep the weights, besides none; default the
-        start and the end. Steps end on them exactly.
+    t_end : flow time to run to, ≥ t_start. None: until stationary (and past the last of
+        `save_at`).
+    save_at : increasing flow times ≥ t_start at which to keep the weights; default the start.
+        Steps end on them exactly. The end is always kept besides.
     rtol : bound, per step, on max_i ‖local error of W_i‖₂ / max(1, ‖W_i‖₂).
     backend : "exact" solves rows in closed form where interference is off; "numba" integrates
         any set of forces; "diffrax" is for accelerators; "auto" is exact where that applies,
@@ -61,9 +68,14 @@ def integrate(
     metadata : recorded with the run (seed, scale, …); anything JSON can hold.
     scheme : for the numba backend; default :class:`flow.schemes.ProximalChebyshev`.
     fixed_step : steps of this length instead of error control.
-    first_step : length of the first step to try; default from the size of the forces.
+    t_start : flow time of W0; times count on from there.
+    first_step : length of the first step to try; default from the size of the forces. A run
+        continued with W0 = traj.weights[k], t_start = traj.times[k] and
+        first_step = traj.step_sizes[k] takes bitwise the steps of the run that made `traj`
+        (backend "numba").
     stationarity_tol : largest |dW/dt| that counts as rest; default 1e-6·max(λ, 1e-3·c).
     max_steps, max_seconds : limits; a run that meets one says so in its status.
+    watch : called at every accepted step (exact backend: at its own times).
 
     Returns
     -------
@@ -82,14 +94,18 @@ def integrate(
     W0 = _check_weights(W0)
     if not (0.0 < rtol < 1.0):
         raise ValueError(f"rtol must lie between 0 and 1, got {rtol!r}")
-    if t_end is not None and not (math.isfinite(t_end) and t_end >= 0.0):
-        raise ValueError(f"t_end must be a finite flow time >= 0 or None, got {t_end!r}")
+    if not (math.isfinite(t_start) and t_start >= 0.0):
+        raise ValueError(f"t_start must be a finite flow time >= 0, got {t_start!r}")
+    if t_end is not None and not (math.isfinite(t_end) and t_end >= t_start):
+        raise ValueError(
+            f"t_end must be a finite flow time >= t_start = {t_start:g} or None, got {t_end!r}"
+        )
     for name, length in (("fixed_step", fixed_step), ("first_step", first_step)):
         if length is not None and not (math.isfinite(length) and length > 0.0):
             raise ValueError(f"{name} must be a finite flow time > 0 or None, got {length!r}")
     if max_steps < 0 or max_seconds < 0:
         raise ValueError(f"limits must be >= 0, got max_steps={max_steps}, {max_seconds=}")
-    saves = _check_saves(save_at, t_end)
+    saves = _check_saves(save_at, t_start, t_end)
     chosen = _choose_backend(backend, slots, scheme, fixed_step)
     if stationarity_tol is None:
         stationarity_tol = default_tolerance(slots, W0.dtype)
@@ -103,15 +119,16 @@ def integrate(
         )
     if fixed_step is None and not scheme.estimates_error:
         raise ValueError(f"{type(scheme).__name__} has no error estimate: give fixed_step=...")
-    limits = _Limits(t_end, saves, rtol, fixed_step, first_step, stationarity_tol, max_steps,
-                     max_seconds)  # fmt: skip
+    limits = _Limits(t_start, t_end, saves, rtol, fixed_step, first_step, stationarity_tol,
+                     max_steps, max_seconds)  # fmt: skip
     began = time.perf_counter()
     # Results must not depend on the number of BLAS threads: tiles run BLAS with one.
-    with threadpool_limits(limits=1, user_api="blas"):
+    # A run that overflows ends with a status, not with warnings.
+    with threadpool_limits(limits=1, user_api="blas"), np.errstate(over="ignore", invalid="ignore"):
         if chosen == "exact":
-            run = _run_exact(slots, forces, W0, limits)
+            run = _run_exact(slots, forces, W0, limits, watch)
         else:
-            run = _run_steps(slots, forces, W0, limits, scheme, progress)
+            run = _run_steps(slots, forces, W0, limits, scheme, progress, watch)
     return Trajectory(
         times=np.array(run.times),
         weights=np.stack(run.weights),
@@ -126,6 +143,7 @@ def integrate(
             "n": W0.shape[0],
             "m": W0.shape[1],
             "dtype": str(W0.dtype),
+            "t_start": t_start,
             "t_end": t_end,
             "save_at": saves,
             "rtol": rtol,
@@ -141,8 +159,9 @@ def integrate(
 
 
 class _Limits(NamedTuple):
+    t_start: float
     t_end: float | None
-    saves: list[float] | None
+    saves: list[float]
     rtol: float
     fixed_step: float | None
     first_step: float | None
@@ -178,13 +197,15 @@ def _check_weights(W0: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(W0)
 
 
-def _check_saves(save_at: Iterable[float] | None, t_end: float | None) -> list[float] | None:
+def _check_saves(
+    save_at: Iterable[float] | None, t_start: float, t_end: float | None
+) -> list[float]:
     if save_at is None:
-        return None
+        return [t_start]
     saves = [float(t) for t in save_at]
     last = math.inf if t_end is None else t_end
-    if any(not (0.0 <= t < math.inf) for t in saves) or saves != sorted(set(saves)):
-        raise ValueError(f"save_at must be increasing flow times >= 0, got {saves}")
+    if any(not (t_start <= t < math.inf) for t in saves) or saves != sorted(set(saves)):
+        raise ValueError(f"save_at must be increasing flow times >= {t_start:g}, got {saves}")
     if saves and saves[-1] > last:
         raise ValueError(f"save_at must not pass t_end={t_end}, got {saves[-1]}")
     return saves
@@ -294,6 +315,7 @@ def _run_steps(
     limits: _Limits,
     scheme: Scheme,
     progress: bool,
+    watch: Watch | None,
 ) -> _Run:
     n, m = W0.shape
     field = Field(slots, n, m, W0.dtype)
@@ -301,17 +323,19 @@ def _run_steps(
     began = time.perf_counter()
     state = field.place(W0)
     sums = field.row_sums(state)
-    recorder.add(0.0, state, sums)
-    t = 0.0
+    t = limits.t_start
+    recorder.add(t, state, sums)
+    if watch is not None:
+        watch(t, W0.copy)
     h = limits.fixed_step or limits.first_step or _first_step(sums, limits.rtol, slots)
-    pending = [s for s in limits.saves if s > 0.0] if limits.saves is not None else []
+    pending = [s for s in limits.saves if s > t]
     times, weights, step_sizes = [], [], []
-    if limits.saves is None or 0.0 in limits.saves:
-        times, weights, step_sizes = [0.0], [W0.copy()], [h]
+    if t in limits.saves:
+        times, weights, step_sizes = [t], [W0.copy()], [h]
     accepted = rejected = 0
     rtol = limits.rtol if limits.fixed_step is None else _FIXED_STEP_RTOL
     status = message = None
-    bar = _Bar(progress, limits.t_end)
+    bar = _Bar(progress, t, limits.t_end)
     try:
         while status is None:
             if limits.t_end is not None and t >= limits.t_end:
@@ -371,12 +395,14 @@ def _run_steps(
             sums = field.row_sums(state)
             recorder.add(t, state, sums)
             bar.show(t, step, sums)
+            if watch is not None:
+                watch(t, partial(state.dense, m))
     except KeyboardInterrupt:
         status, message = Status.INTERRUPTED, f"interrupted at t = {t:g}"
     finally:
         bar.close()
     final = state.dense(m)
-    if limits.saves is None or not times:
+    if not times or times[-1] < t:
         times.append(t)
         weights.append(final)
         step_sizes.append(h)
@@ -423,11 +449,11 @@ def _longest_step(sums: np.ndarray, slots: Slots) -> float:
 class _Bar:
     """Progress in flow time; without an end in sight, a line that says how it goes."""
 
-    def __init__(self, on: bool, t_end: float | None) -> None:
+    def __init__(self, on: bool, t_start: float, t_end: float | None) -> None:
         form = "{l_bar}{bar}| t = {n:.4g}/{total:.4g} [{elapsed}<{remaining}{postfix}]"
         if t_end is None:
             form = "{desc}t = {n:.4g} [{elapsed}{postfix}]"
-        self._bar = tqdm(total=t_end, disable=not on, bar_format=form, leave=False)
+        self._bar = tqdm(initial=t_start, total=t_end, disable=not on, bar_format=form, leave=False)
 
     def show(self, t: float, step: float, sums: np.ndarray) -> None:
         if not self._bar.disable:
@@ -447,20 +473,28 @@ class _Bar:
 _EXACT_TIMES = 200
 
 
-def _run_exact(slots: Slots, forces: Sequence[Force], W0: np.ndarray, limits: _Limits) -> _Run:
+def _run_exact(
+    slots: Slots,
+    forces: Sequence[Force],
+    W0: np.ndarray,
+    limits: _Limits,
+    watch: Watch | None,
+) -> _Run:
     flow = ExactFlow(
         W0,
         growth_constant=slots.growth_constant,
         growth_quadratic=slots.growth_quadratic,
         lam=slots.l1,
     )
-    end = limits.t_end
-    if end is None:
-        end = max(flow.stationary_time(limits.tolerance), *(limits.saves or [0.0]))
-        if not math.isfinite(end):
+    began = limits.t_start
+    stop = limits.t_end
+    if stop is None:
+        stop = max(began + flow.stationary_time(0.999 * limits.tolerance), *limits.saves, began)
+        if not math.isfinite(stop):
             raise ValueError("these forces never bring W0 to rest; give t_end")
-    saves = [0.0, end] if limits.saves is None else (limits.saves or [end])
-    saves = sorted(set(saves))
+    kept = sorted({*limits.saves, stop})
+    # The closed form counts from W0.
+    saves, end = [t - began for t in kept], stop - began
     start = min(1e-2 / slots.scale, 1e-2 * end)
     grid = np.geomspace(start, end, _EXACT_TIMES) if end > 0.0 else np.zeros(0)
     times = np.unique(np.concatenate([[0.0], np.minimum(grid, end), saves]))
@@ -475,7 +509,7 @@ def _run_exact(slots: Slots, forces: Sequence[Force], W0: np.ndarray, limits: _L
         for a, q, t in zip(l1, squared, times, strict=True)
     ]
     observables = Observables(
-        times=times,
+        times=began + times,
         l1=l1,
         l2=seen["l2"],
         l4=seen["l4"],
@@ -484,22 +518,22 @@ def _run_exact(slots: Slots, forces: Sequence[Force], W0: np.ndarray, limits: _L
         dissipation=np.maximum(speed, 0.0).sum(axis=1),
     )
     weights = [flow.weights(t) for t in saves]
-    final = weights[-1] if saves[-1] == end else flow.weights(end)
-    certificate = _judge(forces, slots, final, limits.tolerance)
+    if watch is not None:
+        for t in times:
+            watch(began + t, partial(flow.weights, t))
+    certificate = _judge(forces, slots, weights[-1], limits.tolerance)
     if limits.t_end is not None:
-        status, message = Status.REACHED_T_END, f"reached t_end = {end:g}"
+        status, message = Status.REACHED_T_END, f"reached t_end = {stop:g}"
     else:
-        status, message = _verdict(certificate, end)
+        status, message = _verdict(certificate, stop)
     stats = {
         "accepted": int(flow.stats["steps"]),
         "rejected": int(flow.stats["rejected"]),
         "evaluations": int(flow.stats["evaluations"]),
-        "t": end,
+        "t": stop,
     }
     step = end / _EXACT_TIMES
-    return _Run(
-        saves, weights, [step] * len(saves), observables, status, message, certificate, stats
-    )
+    return _Run(kept, weights, [step] * len(kept), observables, status, message, certificate, stats)
 
 
 def _energy(force: Force, summary: Summary, flow: ExactFlow, t: float) -> float:
