@@ -1,0 +1,105 @@
+"""Interference kernels: equal to the formula, dense or sparse, at odd sizes, for any threads."""
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
+from flow.field import REVIVAL_MARGIN, SPARSE_BELOW, Field
+from flow.forces import sum_slots, summarize
+from flow.kernels import tile_rows
+from flow.schemes import chebyshev_stages
+from tests.strategies import seeds, weights
+
+SIZES = [(1, 1), (2, 3), (17, 5), (33, 65), (129, 31), (140, 301)]
+FORCES = [FeatureBenefit(), Interference(1.3), Regularization(0.02)]
+
+
+def sample(W, forces=FORCES):
+    field = Field(sum_slots(forces), *W.shape, W.dtype)
+    state = field.place(W)
+    return field, state
+
+
+def drift_everywhere(field, state):
+    """C : (n, m), zero where the layout holds nothing."""
+    W, state.W = state.W, state.C
+    C = state.dense(field.m)
+    state.W = W
+    return C
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_dense_kernel_is_the_formula(size, dtype):
+    W = gaussian_init(*size, seed=1, dtype=dtype)
+    field, state = sample(W)
+    tolerance = 30 * np.finfo(dtype).eps * size[0]
+    expected = -Interference(1.3).rate(W.astype(float))
+    assert state.layout.column is None
+    np.testing.assert_allclose(drift_everywhere(field, state), expected, atol=tolerance)
+    np.testing.assert_allclose(state.overlaps[:, 1], summarize(W).overlap, atol=tolerance)
+
+
+def sparse_weights(n, m, seed, fill=0.03):
+    rng = np.random.default_rng(seed)
+    W = rng.normal(size=(n, m))
+    W[rng.random((n, m)) > fill] = 0.0
+    return W
+
+
+@given(n=st.integers(2, 40), m=st.integers(1, 300), seed=seeds)
+def test_the_sparse_kernel_is_the_formula_on_all_that_is_not_small(n, m, seed):
+    W = sparse_weights(n, m, seed)
+    field, state = sample(W)
+    expected = -Interference(1.3).rate(W)
+    C = drift_everywhere(field, state)
+    if np.count_nonzero(W) <= SPARSE_BELOW * n * W.any(axis=0).sum():
+        assert state.layout.column is not None
+    kept = (W != 0) | (np.abs(expected) > REVIVAL_MARGIN * 0.02)
+    kept &= W.any(axis=0)
+    np.testing.assert_allclose(C[kept], expected[kept], rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(state.dense(m), W)
+    np.testing.assert_allclose(state.overlaps[:, 1], summarize(W).overlap, rtol=1e-12, atol=1e-15)
+
+
+def test_the_tile_depends_on_the_size_alone():
+    assert [tile_rows(n, 64) for n in (1, 100, 256, 1024, 5000)] == [16, 16, 32, 128, 128]
+
+
+@given(W=weights(n=(2, 12), m=(1, 20)))
+def test_the_stiffness_bounds_the_drift_jacobian(W):
+    """λ_max of the Jacobian of C, by brute force, stays below the estimate."""
+    _, state = sample(W, [Interference(1.3)])
+    rate, step = Interference(1.3).rate, 1e-7
+    units = np.eye(W.size).reshape(-1, *W.shape)
+    J = np.array([(rate(W - step * e) - rate(W + step * e)).ravel() for e in units]) / (2 * step)
+    top = np.linalg.eigvalsh(0.5 * (J + J.T))[-1]
+    assert top <= state.stiffness * (1 + 1e-6) + 1e-6
+
+
+def test_stages_grow_as_the_root_of_the_stiffness_and_never_fall_short():
+    for z in np.geomspace(0.01, 1e4, 50):
+        s = chebyshev_stages(z, 1.0)
+        limit = 2 / 3 * (s**2 - 1) * (1 - 2 / 15 * 2 / 13)
+        assert limit >= z
+        assert s == 2 or 2 / 3 * ((s - 1) ** 2 - 1) * (1 - 2 / 15 * 2 / 13) < z
+
+
+@pytest.mark.parametrize("size", [(13, 37), (33, 129), (40, 600)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_runs_are_bitwise_equal_from_run_to_run_and_for_any_number_of_threads(size, dtype):
+    W0 = gaussian_init(*size, seed=2, dtype=dtype)
+    before = numba.get_num_threads()
+    finals = []
+    try:
+        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS), 1):
+            numba.set_num_threads(threads)
+            finals.append(integrate(FORCES, W0, t_end=60.0))
+    finally:
+        numba.set_num_threads(before)
+    for other in finals[1:]:
+        assert finals[0].final.tobytes() == other.final.tobytes()
+        assert finals[0].observables.times.tobytes() == other.observables.times.tobytes()
