@@ -14,6 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
+from flow.events import EventRecorder, Events, exact_events
 from flow.exact import ExactFlow
 from flow.field import Field, State
 from flow.forces import Force, Slots, Summary, sum_slots
@@ -41,6 +42,8 @@ def integrate(
     backend: Backend = "auto",
     progress: bool = False,
     metadata: Mapping[str, Any] | None = None,
+    events: bool = False,
+    overlap_events: bool = False,
     scheme: Scheme | None = None,
     fixed_step: float | None = None,
     t_start: float = 0.0,
@@ -66,6 +69,8 @@ def integrate(
         else numba.
     progress : show a bar in flow time.
     metadata : recorded with the run (seed, scale, …); anything JSON can hold.
+    events : log when weights die and revive, in the trajectory's `events`.
+    overlap_events : log when overlaps G_ij change sign there (backend "numba").
     scheme : for the numba backend; default :class:`flow.schemes.ProximalChebyshev`.
     fixed_step : steps of this length instead of error control.
     t_start : flow time of W0; times count on from there.
@@ -107,6 +112,10 @@ def integrate(
         raise ValueError(f"limits must be >= 0, got max_steps={max_steps}, {max_seconds=}")
     saves = _check_saves(save_at, t_start, t_end)
     chosen = _choose_backend(backend, slots, scheme, fixed_step)
+    if overlap_events and chosen != "numba":
+        raise ValueError(
+            f"overlap_events needs backend 'numba', got backend {chosen!r}; give backend='numba'"
+        )
     if stationarity_tol is None:
         stationarity_tol = default_tolerance(slots, W0.dtype)
     elif not stationarity_tol >= 0.0:
@@ -126,14 +135,17 @@ def integrate(
     # A run that overflows ends with a status, not with warnings.
     with threadpool_limits(limits=1, user_api="blas"), np.errstate(over="ignore", invalid="ignore"):
         if chosen == "exact":
-            run = _run_exact(slots, forces, W0, limits, watch)
+            run = _run_exact(slots, forces, W0, limits, events, watch)
         else:
-            run = _run_steps(slots, forces, W0, limits, scheme, progress, watch)
+            run = _run_steps(
+                slots, forces, W0, limits, scheme, progress, events, overlap_events, watch
+            )
     return Trajectory(
         times=np.array(run.times),
         weights=np.stack(run.weights),
         step_sizes=np.array(run.step_sizes),
         observables=run.observables,
+        events=run.events,
         status=run.status,
         message=run.message,
         certificate=run.certificate,
@@ -152,6 +164,8 @@ def integrate(
             "fixed_step": fixed_step,
             "first_step": first_step,
             "stationarity_tol": stationarity_tol,
+            "events": events,
+            "overlap_events": overlap_events,
         },
         versions=_versions(),
         metadata=dict(metadata or {}),
@@ -175,6 +189,7 @@ class _Run(NamedTuple):
     weights: list[np.ndarray]
     step_sizes: list[float]
     observables: Observables
+    events: Events
     status: Status
     message: str
     certificate: Certificate
@@ -315,6 +330,8 @@ def _run_steps(
     limits: _Limits,
     scheme: Scheme,
     progress: bool,
+    events: bool,
+    overlap_events: bool,
     watch: Watch | None,
 ) -> _Run:
     n, m = W0.shape
@@ -325,6 +342,7 @@ def _run_steps(
     sums = field.row_sums(state)
     t = limits.t_start
     recorder.add(t, state, sums)
+    log = EventRecorder(slots, state, weights=events, overlaps=overlap_events)
     if watch is not None:
         watch(t, W0.copy)
     h = limits.fixed_step or limits.first_step or _first_step(sums, limits.rtol, slots)
@@ -381,6 +399,7 @@ def _run_steps(
                 # A step cut short to land on a save point says little about the next length.
                 h = max(h, step * factor) if step < h else step * factor
             accepted += 1
+            log.add(t, step, state, proposal)
             t = target if landing and target is not None else t + step
             state.W, state.C, state.overlaps = proposal.W, proposal.C, proposal.overlaps
             field.settle(state, proposal.outside)
@@ -416,7 +435,10 @@ def _run_steps(
         "evaluations": field.evaluations,
         "t": t,
     }
-    return _Run(times, weights, step_sizes, recorder.collect(), status, message, certificate, stats)
+    return _Run(
+        times, weights, step_sizes, recorder.collect(), log.collect(),
+        status, message, certificate, stats,
+    )  # fmt: skip
 
 
 def _judge(forces: Sequence[Force], slots: Slots, W: np.ndarray, tolerance: float) -> Certificate:
@@ -478,6 +500,7 @@ def _run_exact(
     forces: Sequence[Force],
     W0: np.ndarray,
     limits: _Limits,
+    events: bool,
     watch: Watch | None,
 ) -> _Run:
     flow = ExactFlow(
@@ -533,7 +556,10 @@ def _run_exact(
         "t": stop,
     }
     step = end / _EXACT_TIMES
-    return _Run(kept, weights, [step] * len(kept), observables, status, message, certificate, stats)
+    log = exact_events(flow, W0, began, stop) if events else Events()
+    return _Run(
+        kept, weights, [step] * len(kept), observables, log, status, message, certificate, stats
+    )
 
 
 def _energy(force: Force, summary: Summary, flow: ExactFlow, t: float) -> float:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flow.events import Events
 from flow.stationarity import Certificate
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class Trajectory:
     """Forces with strengths, sizes, dtype, tolerances, backend, scheme."""
     versions: Mapping[str, str]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    events: Events = field(default_factory=Events)
+    """Deaths and revivals of weights, changes of sign of overlaps; empty unless asked for."""
 
     @property
     def final(self) -> np.ndarray:
@@ -108,6 +111,8 @@ class Trajectory:
             arrays[f"observables.{name}"] = getattr(self.observables, name)
         for name, values in self.observables.energy.items():
             arrays[f"energy.{name}"] = values
+        for name, values in self.events.arrays().items():
+            arrays[f"events.{name}"] = values
         arrays["about"] = np.array(
             json.dumps(
                 {
@@ -141,7 +146,8 @@ class Trajectory:
         this project.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # np.load leaves a file open that it was given by name and could not read.
+            with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             about = json.loads(str(arrays["about"]))
             if about["format"] != FORMAT:
@@ -150,6 +156,11 @@ class Trajectory:
                 name.removeprefix("energy."): values
                 for name, values in arrays.items()
                 if name.startswith("energy.")
+            }
+            logged = {
+                name.removeprefix("events."): values
+                for name, values in arrays.items()
+                if name.startswith("events.")
             }
             observed = {
                 name.removeprefix("observables."): values
@@ -161,6 +172,7 @@ class Trajectory:
                 weights=arrays["weights"],
                 step_sizes=arrays["step_sizes"],
                 observables=Observables(energy=energy, **observed),
+                events=Events.from_arrays(logged),
                 status=Status[about["status"]],
                 message=about["message"],
                 certificate=Certificate(**about["certificate"]),
