@@ -22,18 +22,22 @@ def count_changes(
     for i in prange(start.size - 1):
         died = 0
         revived = 0
+        # No branches: this pass is over every entry at every step, and vectorises.
         for e in range(start[i], start[i + 1]):
             w0 = before[e]
             w1 = after[e]
-            if w0 != 0.0:
-                if w1 == 0.0 or (w0 > 0.0) != (w1 > 0.0):
-                    died += 1
-                    if w1 != 0.0:
-                        revived += 1
-            elif w1 != 0.0:
-                revived += 1
+            died += ((w0 > 0.0) & ~(w1 > 0.0)) | ((w0 < 0.0) & ~(w1 < 0.0))
+            revived += ((w1 > 0.0) & ~(w0 > 0.0)) | ((w1 < 0.0) & ~(w0 < 0.0))
         counts[EXTINCTION, i] = died
         counts[REVIVAL, i] = revived
+
+
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+def _squared_norm(W: np.ndarray, begin: int, end: int) -> float:
+    total = 0.0
+    for e in range(begin, end):
+        total += W[e] * W[e]
+    return total
 
 
 @njit(cache=True, error_model="numpy")
@@ -70,31 +74,29 @@ def write_changes(
     time, passes λ, or together with its death if it goes straight through zero.
     """
     for i in prange(start.size - 1):
-        squared = 0.0
-        for e in range(start[i], start[i + 1]):
-            squared += before[e] * before[e] + after[e] * after[e]
+        begin, end = start[i], start[i + 1]
+        dead, born = first[EXTINCTION, i], first[REVIVAL, i]
+        squared = _squared_norm(before, begin, end) + _squared_norm(after, begin, end)
         growth = g0 - 0.5 * g1 * squared
-        dead = first[EXTINCTION, i]
-        born = first[REVIVAL, i]
-        for e in range(start[i], start[i + 1]):
+        for e in range(begin, end):
             w0 = before[e]
             w1 = after[e]
+            if ((w0 > 0.0) == (w1 > 0.0)) & ((w0 < 0.0) == (w1 < 0.0)):
+                continue
             if w0 != 0.0:
-                if w1 == 0.0 or (w0 > 0.0) != (w1 > 0.0):
-                    mean = 0.5 * (drift_before[e] + drift_after[e])
-                    pull = lam + (mean if w0 > 0.0 else -mean)
-                    entry[dead] = e
-                    delay[dead] = _time_to_zero(abs(w0), growth, pull, h)
-                    if w1 != 0.0:
-                        entry[born] = e
-                        delay[born] = delay[dead]
-                        born += 1
-                    dead += 1
-            elif w1 != 0.0:
+                mean = 0.5 * (drift_before[e] + drift_after[e])
+                pull = lam + (mean if w0 > 0.0 else -mean)
+                after_start = _time_to_zero(abs(w0), growth, pull, h)
+                entry[dead] = e
+                delay[dead] = after_start
+                dead += 1
+            else:
                 c0 = abs(drift_before[e])
                 c1 = abs(drift_after[e])
+                after_start = h * (lam - c0) / (c1 - c0) if c0 < lam < c1 else 0.0
+            if w1 != 0.0:
                 entry[born] = e
-                delay[born] = h * (lam - c0) / (c1 - c0) if c0 < lam < c1 else 0.0
+                delay[born] = after_start
                 born += 1
 
 
