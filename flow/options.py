@@ -1,0 +1,500 @@
+"""The flags of the command line: what they are called, what they accept, how files set them.
+
+Nothing here imports NumPy, so that help and complaints come at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+from tyro.conf import arg
+from tyro.constructors import PrimitiveConstructorSpec
+
+
+class InputError(Exception):
+    """Something the user gave cannot be used: one line with expected, got and remedy."""
+
+
+# Values ------------------------------------------------------------------------------------------
+
+
+def _spec(flag: str, metavar: str, read: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
+    """One value of a flag; any number of tokens is taken in, to refuse the wrong ones here."""
+
+    def instance(tokens: list[str]) -> Any:
+        if len(tokens) != 1:
+            raise InputError(f"--{flag}: expected one value, got {' '.join(tokens) or 'none'}")
+        return read(tokens[0])
+
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=metavar,
+        instance_from_str=instance,
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [] if value is None else [str(value)],
+    )
+
+
+def _whole(flag: str, low: int) -> PrimitiveConstructorSpec[Any]:
+    def read(token: str) -> int:
+        try:
+            value = int(token)
+        except ValueError:
+            value = low - 1
+        if value < low:
+            raise InputError(f"--{flag}: expected a whole number >= {low}, got {token!r}")
+        return value
+
+    return _spec(flag, "N", read)
+
+
+def _number(
+    flag: str, what: str, *, low: float = 0.0, high: float = math.inf, remedy: str = ""
+) -> PrimitiveConstructorSpec[Any]:
+    """A finite number in [low, high); (low, high) where `what` says "> 0"."""
+
+    def read(token: str) -> float:
+        try:
+            value = float(token)
+        except ValueError:
+            value = math.nan
+        inside = low < value < high if "> 0" in what else low <= value < high
+        if not inside:
+            raise InputError(f"--{flag}: expected {what}, got {token!r}{remedy}")
+        return value
+
+    return _spec(flag, "X", read)
+
+
+def _choice(flag: str, choices: Sequence[str]) -> PrimitiveConstructorSpec[Any]:
+    def read(token: str) -> str:
+        if token not in choices:
+            raise InputError(
+                f"--{flag}: expected one of {', '.join(choices)}, got {token!r}"
+                f"{_nearest(token, choices)}"
+            )
+        return token
+
+    return _spec(flag, "{" + ",".join(choices) + "}", read)
+
+
+def _path(flag: str, *suffixes: str) -> PrimitiveConstructorSpec[Any]:
+    def read(token: str) -> Path:
+        path = Path(token)
+        if not token or (suffixes and path.suffix.lower() not in suffixes):
+            raise InputError(
+                f"--{flag}: expected a file name that ends in {' or '.join(suffixes) or 'anything'}"
+                f", got {token!r}"
+            )
+        return path
+
+    return _spec(flag, f"FILE{suffixes[0]}" if suffixes else "FILE", read)
+
+
+def _save_times(tokens: list[str]) -> tuple[str, ...]:
+    """Times, or the single word log:N, checked but still as text: log:N needs the end."""
+    words = [word for token in tokens for word in token.split(",")]
+    expected = "--save-at: expected increasing flow times >= 0, or log:N with N >= 1"
+    if len(words) == 1 and words[0].startswith("log:"):
+        if not words[0][4:].isdecimal() or int(words[0][4:]) < 1:
+            raise InputError(f"{expected}, got {words[0]!r}")
+        return tuple(words)
+    try:
+        times = [float(word) for word in words]
+    except ValueError:
+        times = []
+    if not times or not all(0.0 <= t < math.inf for t in times) or times != sorted(set(times)):
+        raise InputError(f"{expected}, got {' '.join(tokens) or 'nothing'!r}")
+    return tuple(words)
+
+
+_SAVE_TIMES: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
+    nargs="*",
+    metavar="T ... | log:N",
+    instance_from_str=_save_times,
+    is_instance=lambda value: True,
+    str_from_instance=lambda value: [] if value is None else list(value),
+)
+
+
+def _subsets(tokens: list[str]) -> tuple[str, ...]:
+    for token in tokens:
+        if token not in SUBSETS:
+            raise InputError(
+                f"--subsets: expected some of {', '.join(SUBSETS)}, got {token!r}"
+                f"{_nearest(token, SUBSETS)}"
+            )
+    if not tokens or len(set(tokens)) < len(tokens):
+        raise InputError(
+            f"--subsets: expected different subsets, at least one, got {' '.join(tokens) or 'none'}"
+        )
+    return tuple(tokens)
+
+
+SUBSETS = {
+    "all": (True, True, True),
+    "no-interference": (True, False, True),
+    "no-regularization": (True, True, False),
+    "no-feature-benefit": (False, True, True),
+    "only-feature-benefit": (True, False, False),
+    "only-interference": (False, True, False),
+    "only-regularization": (False, False, True),
+}
+"""Feature benefit, interference, regularization: which are on."""
+
+_SUBSETS: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
+    nargs="*",
+    metavar="NAME ...",
+    instance_from_str=_subsets,
+    is_instance=lambda value: True,
+    str_from_instance=list,
+)
+
+
+# Groups ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is simulated: dW/dt = feature benefit - interference - lam sign(W)."""
+
+    n: Annotated[int, _whole("n", 1)] = 256
+    """features, the rows of W"""
+    m: Annotated[int, _whole("m", 1)] = 1024
+    """neurons, the columns of W"""
+    lam: Annotated[
+        float,
+        _number("lam", "a number >= 0", remedy="; --no-regularization switches the force off"),
+    ] = 0.01
+    """strength λ of the l1 regularization"""
+    c: Annotated[float, _number("c", "a number >= 0")] = 1.0
+    """strength of feature benefit and interference; the paper's loss has 4, its text 1"""
+    dtype: Annotated[str, _choice("dtype", ("float32", "float64"))] = "float64"
+    """precision of W"""
+
+
+@dataclass(frozen=True)
+class Forces:
+    """Which forces act."""
+
+    feature_benefit: bool = True
+    """c (1 - |W_i|²) W_i: pulls every encoding to unit length"""
+    interference: bool = True
+    """-c Σ_j ReLU(W_i·W_j) W_j: pushes overlapping encodings apart"""
+    regularization: bool = True
+    """-λ sign(W): shrinks every weight at the same speed"""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where W starts: random, or from a file."""
+
+    seed: Annotated[int, _whole("seed", 0)] = 0
+    """seed of the normal start"""
+    scale: Annotated[float, _number("scale", "a number >= 0")] = 1.0
+    """entries have standard deviation scale/√m; the paper's figure 2 has 0.9"""
+    init: Annotated[
+        Path | None, _path("init", ".npz"), arg(help_behavior_hint="(default: random start)")
+    ] = None
+    """start from this run or edited W instead; its clock and step go on"""
+    init_time: Annotated[
+        float | None,
+        _number("init-time", "a flow time >= 0"),
+        arg(help_behavior_hint="(default: its last)"),
+    ] = None
+    """which of the saved times of the --init file to start from"""
+
+
+@dataclass(frozen=True)
+class Integration:
+    """How far, how exactly, and what is kept."""
+
+    t_end: Annotated[
+        float | None,
+        _number("t-end", "a flow time >= 0"),
+        arg(help_behavior_hint="(default: until at rest)"),
+    ] = None
+    """flow time to stop at"""
+    rtol: Annotated[
+        float | None,
+        _number("rtol", "a number > 0 and < 1", high=1.0),
+        arg(help_behavior_hint="(default: 3e-3)"),
+    ] = None
+    """bound on the error of a step, per encoding"""
+    backend: Annotated[str, _choice("backend", ("auto", "numba", "exact", "diffrax"))] = "auto"
+    """auto is exact (closed form) where rows do not act on each other, else numba"""
+    save_at: Annotated[
+        tuple[str, ...] | None,
+        _SAVE_TIMES,
+        arg(help_behavior_hint="(default: start and end)"),
+    ] = None
+    """flow times at which W is kept; log:N spaces N evenly in log t up to --t-end, or to 1/λ"""
+    max_steps: Annotated[int, _whole("max-steps", 1)] = 100_000
+    """give up after so many steps"""
+    max_seconds: Annotated[
+        float | None,
+        _number("max-seconds", "a number of seconds > 0"),
+        arg(help_behavior_hint="(default: no limit)"),
+    ] = None
+    """give up after so much time"""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written and shown."""
+
+    out: Annotated[
+        Path | None, _path("out", ".npz"), arg(help_behavior_hint="(default: not saved)")
+    ] = None
+    """save the run here; --init continues from it"""
+    plot: Annotated[
+        Path | None,
+        _path("plot", ".png", ".pdf", ".svg"),
+        arg(help_behavior_hint="(default: none)"),
+    ] = None
+    """draw the run: weights, norms, energies, final W"""
+    animate: Annotated[
+        Path | None,
+        _path("animate", ".gif", ".mp4"),
+        arg(help_behavior_hint="(default: none)"),
+    ] = None
+    """film of W and the energies; mp4 needs ffmpeg"""
+    overwrite: bool = False
+    """replace files that exist"""
+    census: bool = False
+    """add the collisions of the start and what became of the winners to the summary"""
+    progress: bool = True
+    """show a bar in flow time (on a terminal only, unless asked for)"""
+    quiet: bool = False
+    """print nothing but errors"""
+
+
+@dataclass(frozen=True)
+class File:
+    """Flags from a file."""
+
+    config: Annotated[
+        Path | None, _path("config", ".toml"), arg(help_behavior_hint="(default: none)")
+    ] = None
+    """TOML file with flags as keys, such as `n = 64`, `interference = false`; flags win"""
+
+
+@dataclass(frozen=True)
+class SimulateOptions:
+    """One run."""
+
+    problem: Problem = Problem()
+    forces: Forces = Forces()
+    start: Start = Start()
+    integration: Integration = Integration()
+    output: Output = Output()
+    file: File = File()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which runs stand side by side."""
+
+    subsets: Annotated[tuple[str, ...], _SUBSETS] = (
+        "all",
+        "no-interference",
+        "no-regularization",
+        "no-feature-benefit",
+    )
+    """force subsets: all, no-FORCE or only-FORCE"""
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """The same start under several sets of forces."""
+
+    comparison: Comparison = Comparison()
+    problem: Problem = Problem()
+    start: Start = Start()
+    integration: Integration = Integration()
+    output: Output = Output()
+    file: File = File()
+
+
+# Reading -----------------------------------------------------------------------------------------
+
+Options = TypeVar("Options", SimulateOptions, CompareOptions)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Which flags were set, by their names without dashes in front and without ``no-``."""
+
+    flags: frozenset[str]
+    config: frozenset[str]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.flags or name in self.config
+
+
+def read_options(
+    kind: type[Options], argv: Sequence[str], *, prog: str, description: str
+) -> tuple[Options, Given]:
+    """Options from flags, then the --config file, then defaults; and which were set.
+
+    Raises InputError with one line; SystemExit(0) after --help.
+    """
+    names = _names(kind)
+    in_config: list[str] = []
+    default = kind()
+    path = _config_path(argv)
+    if path is not None:
+        in_config = _tokens(path, names)
+        try:
+            default = _parse(kind, in_config, default, prog, description)
+        except InputError as error:
+            raise InputError(f"in {path}: {error}") from error
+    options = _parse(kind, argv, default, prog, description)
+    given = Given(_given(argv, names), _given(in_config, names))
+    _check_conflicts(options, given)
+    return options, given
+
+
+def _parse(
+    kind: type[Options], argv: Sequence[str], default: Options, prog: str, description: str
+) -> Options:
+    shape: Any = tyro.conf.OmitArgPrefixes
+    options, unknown = tyro.cli(
+        shape[kind],
+        args=list(argv),
+        default=default,
+        prog=prog,
+        description=description,
+        return_unknown_args=True,
+    )
+    if unknown:
+        word = unknown[0]
+        if word.startswith("--"):
+            flags = [f"--{name}" for name in _names(kind)]
+            raise InputError(
+                f"expected a known flag, got {word}{_nearest(word, flags)}; --help lists them"
+            )
+        raise InputError(f"expected a flag, got {word!r}; every value follows a --flag of its own")
+    return options
+
+
+def _names(kind: type) -> dict[str, bool]:
+    """Name of every flag, and whether it is a switch."""
+    return {
+        field.name.replace("_", "-"): field.type == "bool"
+        for group in dataclasses.fields(kind)
+        for field in dataclasses.fields(type(group.default))  # type: ignore[arg-type]
+    }
+
+
+def _nearest(word: str, known: Sequence[str] | dict[str, Any]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _flag_name(token: str) -> str:
+    return token[2:].split("=")[0].replace("_", "-")
+
+
+def _given(argv: Sequence[str], names: dict[str, bool]) -> frozenset[str]:
+    found = {_flag_name(token) for token in argv if token.startswith("--")}
+    return frozenset(
+        name
+        for name, is_switch in names.items()
+        if name in found or (is_switch and f"no-{name}" in found)
+    )
+
+
+def _config_path(argv: Sequence[str]) -> Path | None:
+    path: str | None = None
+    for token, following in zip(argv, [*argv[1:], ""], strict=True):
+        if token.startswith("--config="):
+            path = token.removeprefix("--config=")
+        elif token == "--config":
+            path = None if following.startswith("--") else following
+    return Path(path) if path else None
+
+
+def _tokens(path: Path, names: dict[str, bool]) -> list[str]:
+    """The flags that a TOML file stands for."""
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise InputError(
+            f"--config: expected a file that can be read, got {path} ({error.strerror})"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"--config: expected TOML, got {path}: {_one_line(error)}") from error
+    tokens = []
+    for key, value in table.items():
+        name = key.replace("_", "-")
+        if name not in names or name == "config":
+            known = [known for known in names if known != "config"]
+            raise InputError(
+                f"in {path}: expected names of flags as keys, got {key!r}{_nearest(name, known)}"
+            )
+        if names[name] != isinstance(value, bool):
+            expected = "true or false" if names[name] else "a value"
+            raise InputError(f"in {path}: {key}: expected {expected}, got {value!r}")
+        if isinstance(value, bool):
+            tokens.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, list) and name in ("save-at", "subsets"):
+            tokens += [f"--{name}", *(str(item) for item in value)]
+        elif isinstance(value, int | float | str):
+            tokens.append(f"--{name}={value}")
+        else:
+            raise InputError(f"in {path}: {key}: expected a number or text, got {value!r}")
+    return tokens
+
+
+def _check_conflicts(options: SimulateOptions | CompareOptions, given: Given) -> None:
+    """Refuse a setting that something else makes void.
+
+    What the --config file sets may be made void by a flag: flags win.
+    """
+
+    def void(setting: str, *by: str) -> bool:
+        both_in_config = setting in given.config and all(name in given.config for name in by)
+        return setting in given.flags or (both_in_config and given.flags.isdisjoint(by))
+
+    if isinstance(options, SimulateOptions):
+        forces = options.forces
+        if not forces.regularization and void("lam", "regularization"):
+            raise InputError(
+                "expected --lam or --no-regularization, got both; leave one of them out"
+            )
+        if not (forces.feature_benefit or forces.interference) and void(
+            "c", "feature-benefit", "interference"
+        ):
+            raise InputError(
+                "expected a force for --c to scale, got --no-feature-benefit and "
+                "--no-interference; leave one of the three out"
+            )
+        if options.integration.backend == "exact" and forces.interference:
+            raise InputError(
+                "--backend: expected numba or auto with interference on, got 'exact'; "
+                "add --no-interference, under which rows have a closed form"
+            )
+    if options.start.init is not None:
+        for setting in ("seed", "scale"):
+            if void(setting, "init"):
+                raise InputError(
+                    f"expected --init or --{setting}, got both; a start from a file is not drawn"
+                )
+    elif "init-time" in given:
+        raise InputError("--init-time: expected --init FILE.npz with it, got none; add it")
+    if options.output.quiet and "progress" in given.flags and options.output.progress:
+        raise InputError("expected --quiet or --progress, got both; leave one of them out")
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())
