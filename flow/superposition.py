@@ -40,11 +40,6 @@ class Geometry:
     """Number of features with ‖W_i‖² above :data:`REPRESENTED_ABOVE`. More than m of them cannot
     be represented without superposition."""
 
-    @property
-    def in_superposition(self) -> bool:
-        """Whether the represented features outnumber the dimensions all features fill."""
-        return bool(self.represented > self.dimensionality.sum() * (1.0 + 1e-9))
-
 
 @dataclass(frozen=True)
 class Alignment:
