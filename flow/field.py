@@ -232,9 +232,11 @@ class Field:
         layout = state.layout
         W = state.W.reshape(self.n, layout.width)
         filled = W != 0.0
-        if self._may_sparsify and filled.sum() <= SPARSE_BELOW * W.size:
-            C = state.C.reshape(W.shape)
-            keep = filled | (np.abs(C) > REVIVAL_MARGIN * self.slots.l1)
+        C = state.C.reshape(W.shape)
+        sparse = self._may_sparsify and filled.sum() <= SPARSE_BELOW * W.size
+        keep = filled | (np.abs(C) > REVIVAL_MARGIN * self.slots.l1) if sparse else filled
+        # Halfway to the fill that would send it back, so that layouts do not alternate.
+        if sparse and keep.sum() <= 0.5 * DENSE_ABOVE * W.size:
             start = np.concatenate([[0], np.cumsum(np.count_nonzero(keep, axis=1))])
             rows, column = np.nonzero(keep)
             state.layout = _sparse_layout(
@@ -246,7 +248,7 @@ class Field:
         if 0 < live.sum() <= COMPACT_BELOW * layout.width:
             state.layout = _dense_layout(self.n, layout.neurons[live])
             state.W = np.ascontiguousarray(W[:, live]).ravel()
-            state.C = np.ascontiguousarray(state.C.reshape(W.shape)[:, live]).ravel()
+            state.C = np.ascontiguousarray(C[:, live]).ravel()
 
     # The drift's Jacobian is the Gauss–Newton matrix of the active overlaps plus φ ⊗ 1. Its top
     # eigenvalue is at most c (2 λ_max(G) + max_i Σ_j ReLU(G_ij)), G taken over the rows that
