@@ -7,12 +7,10 @@ canvas, without pyplot and its global state.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib import style
@@ -24,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
+from flow.files import written_aside
 from flow.film import Film
 from flow.trajectory import Trajectory
 
@@ -41,7 +40,7 @@ SIGNED = LinearSegmentedColormap.from_list("signed", ["#0b1f4b", "#f4f1ec", "#e0
 
 SHOWN_FEATURES = 6
 SHOWN_WEIGHTS = 40
-PIXELS = 256
+PIXELS = 128
 FILM_FRAMES = 60
 
 
@@ -76,12 +75,13 @@ def single_run(traj: Trajectory, film: Film, law: Law | None) -> Figure:
 def comparison(
     runs: Mapping[str, Trajectory], films: Mapping[str, Film], laws: Mapping[str, Law | None]
 ) -> Figure:
-    """One row of panels per run: weights, norms, W at the end; times and sizes are shared."""
+    """One row of panels per run: weights, norms, W at the end."""
     with style.context(STYLE):
         figure = _figure(11.0, 2.9 * len(runs) + 0.4)
         rows = figure.subplots(len(runs), 3, squeeze=False)
         for k, (name, traj) in enumerate(runs.items()):
-            draw_weights(rows[k, 0], films[name], title=name.replace("-", " "))
+            label = "all forces" if name == "all" else name.replace("-", " ")
+            draw_weights(rows[k, 0], films[name], title=label, legend=k == 0)
             draw_norms(rows[k, 1], traj, laws[name], title="", legend=k == 0)
             draw_final(rows[k, 2], traj, title="")
             if k < len(runs) - 1:
@@ -92,7 +92,9 @@ def comparison(
     return figure
 
 
-def draw_weights(axis: Axes, film: Film, *, title: str = "Weights, by their fate") -> None:
+def draw_weights(
+    axis: Axes, film: Film, *, title: str = "Weights, by their fate", legend: bool = True
+) -> None:
     """|W_ik| of a few features over time: kept alone, kept on a shared neuron, lost."""
     times, W = film.times, np.abs(film.weights)
     final = W[-1]
@@ -108,8 +110,9 @@ def draw_weights(axis: Axes, film: Film, *, title: str = "Weights, by their fate
             track[1:][(track[1:] == 0.0) & (track[:-1] == 0.0)] = np.nan
             colour = DYING if final[row, k] == 0.0 else (SHARED if shared_neurons[k] else ALONE)
             lines[colour].append(np.column_stack([times, track]))
-    for colour, width in ((DYING, 0.6), (ALONE, 2.2), (SHARED, 2.2)):
-        dashes = "dashed" if colour == SHARED else "solid"
+    few = len(lines[ALONE]) + len(lines[SHARED]) <= 4 * SHOWN_FEATURES
+    for colour, width in ((DYING, 0.6), (ALONE, 2.2), (SHARED, 2.2 if few else 0.6)):
+        dashes = "dashed" if colour == SHARED and few else "solid"
         axis.add_collection(
             LineCollection(lines[colour], colors=colour, linewidths=width, linestyles=dashes)
         )
@@ -123,7 +126,7 @@ def draw_weights(axis: Axes, film: Film, *, title: str = "Weights, by their fate
                ls="--" if colour == SHARED else "-", label=label)
         for colour, label in labels.items() if lines[colour]
     ]  # fmt: skip
-    if handles:
+    if handles and legend:
         axis.legend(handles=handles, loc="upper left")
 
 
@@ -138,6 +141,7 @@ def draw_norms(
     axis.plot(seen.times, _positive(l1), color=ALONE, lw=3.0, label=r"$\|W_i\|_1$")
     _time_axis(axis, seen.times)
     axis.set_yscale("log")
+    axis.set_ylim(0.5, 2.0 * traj.final.shape[1])
     if law is not None:
         low, high = axis.get_xlim()
         inside = (law.times >= low) & (law.times <= high)
@@ -171,9 +175,11 @@ def draw_final(axis: Axes, traj: Trajectory, *, title: str = "W at the end") -> 
     """W as an image: neurons in use only, shared ones first, features by their winner."""
     W = traj.final
     rows, columns = winner_order(W)
-    used = columns[: max(1, int(np.count_nonzero(W.any(axis=0))))]
-    _image(axis, W[np.ix_(rows, used)])
-    axis.set_xlabel(f"neurons in use ({int(W.any(axis=0).sum())} of {W.shape[1]}), shared first")
+    used = int(np.count_nonzero(W.any(axis=0)))
+    _image(axis, W[np.ix_(rows, columns[: used or W.shape[1]])])
+    if not used:
+        axis.text(0.5, 0.5, "every weight is zero", transform=axis.transAxes, ha="center")
+    axis.set_xlabel(f"neurons in use ({used} of {W.shape[1]}), shared first")
     axis.set_ylabel("features, by winner")
     axis.set_title(title)
 
@@ -280,8 +286,8 @@ def _figure(width: float, height: float) -> Figure:
 def write_figure(figure: Figure, path: Path) -> None:
     """Write the figure in the format of the name, aside first and then renamed into place."""
     kind = path.suffix[1:].lower()
-    with style.context(STYLE), _aside(path) as part:
-        figure.savefig(part, format=kind)
+    with style.context(STYLE), written_aside(path) as file:
+        figure.savefig(file, format=kind)
 
 
 def write_animation(traj: Trajectory, film: Film, path: Path) -> None:
@@ -309,14 +315,12 @@ def write_animation(traj: Trajectory, film: Film, path: Path) -> None:
             marker.set_xdata([max(film.times[k], right.get_xlim()[0])] * 2)
             left.set_title(f"W at t = {film.times[k]:.3g}")
 
-        with _aside(path) as part:
-            if path.suffix.lower() == ".mp4":
-                _write_mp4(figure, show, chosen, part)
-            else:
-                _write_gif(figure, show, chosen, part)
+        with written_aside(path) as file:
+            write = _write_mp4 if path.suffix.lower() == ".mp4" else _write_gif
+            write(figure, show, chosen, file)
 
 
-def _write_gif(figure: Figure, show: Any, chosen: np.ndarray, part: str) -> None:
+def _write_gif(figure: Figure, show: Any, chosen: np.ndarray, file: BinaryIO) -> None:
     canvas: Any = FigureCanvasAgg(figure)
     figure.set_dpi(100)
     images = []
@@ -325,35 +329,15 @@ def _write_gif(figure: Figure, show: Any, chosen: np.ndarray, part: str) -> None
         canvas.draw()
         images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
     durations = [100] * (len(images) - 1) + [2000]
-    images[0].save(part, format="GIF", save_all=True, append_images=images[1:],
+    images[0].save(file, format="GIF", save_all=True, append_images=images[1:],
                    duration=durations, loop=0)  # fmt: skip
 
 
-def _write_mp4(figure: Figure, show: Any, chosen: np.ndarray, part: str) -> None:
+def _write_mp4(figure: Figure, show: Any, chosen: np.ndarray, file: BinaryIO) -> None:
     from matplotlib.animation import FFMpegWriter
 
     writer = FFMpegWriter(fps=10, extra_args=["-f", "mp4", "-pix_fmt", "yuv420p"])
-    with writer.saving(figure, part, dpi=120):
+    with writer.saving(figure, file.name, dpi=120):
         for k in chosen:
             show(int(k))
             writer.grab_frame()
-
-
-class _aside:
-    """A name beside `path` to write to, renamed to it on success, removed on failure."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> str:
-        handle, self._part = tempfile.mkstemp(
-            dir=self._path.parent, prefix=f".{self._path.name}.", suffix=".part"
-        )
-        os.close(handle)
-        return self._part
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            os.replace(self._part, self._path)
-        else:
-            os.unlink(self._part)

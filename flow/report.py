@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flow.census import Fate, follow_collisions
 from flow.forces import Force
 from flow.observables import (
     EndStates,
@@ -18,6 +19,13 @@ from flow.observables import (
     winners,
 )
 from flow.trajectory import Trajectory
+
+FATES = {
+    Fate.BOTH_STAYED: "both stayed",
+    Fate.LARGER_STAYED: "larger stayed",
+    Fate.SMALLER_STAYED: "smaller stayed",
+    Fate.BOTH_LEFT: "both left",
+}
 
 
 @dataclass(frozen=True)
@@ -144,14 +152,18 @@ def _expected_line(expected: Expected | None) -> str:
 
 
 def _census(W0: np.ndarray, W: np.ndarray) -> Iterator[str]:
-    """Where the winners started."""
+    """Collisions of the initially largest weights and their fate; where the winners started."""
+    history = follow_collisions(np.array([0.0, 1.0]), [W0, W], largest=True, from_start=True)
+    for name, benign in (("benign", True), ("malign", False)):
+        counts = history.counts(benign=benign)
+        fates = ", ".join(f"{count} {FATES[fate]}" for fate, count in counts.items())
+        kind = f"{name} collisions of initially largest weights"
+        yield f"{'census':<14}{sum(counts.values())} {kind}: {fates}"
     won = winners(W0, W)
-    alive = int(won.alive.sum())
-    if alive == 0:
-        return
     ranks = won.initial_rank[won.alive]
-    yield (
-        f"{'winners':<14}{int(won.largest_stayed.sum())} of {alive} features keep their initially "
-        f"largest weight; initial rank: median {np.median(ranks):g}, largest {ranks.max()}; "
-        f"{int(np.sum(won.alive & ~won.kept_sign))} changed sign"
-    )
+    if ranks.size:
+        yield (
+            f"{'winners':<14}{int(won.largest_stayed.sum())} of {ranks.size} features keep their "
+            f"initially largest weight; initial rank: median {np.median(ranks):g}, largest "
+            f"{ranks.max()}; {int(np.sum(won.alive & ~won.kept_sign))} changed sign"
+        )

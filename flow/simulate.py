@@ -412,8 +412,8 @@ def _law(traj: Trajectory) -> Law | None:
     if not (c > 0.0 and lam > 0.0 and scale > 0.0 and lam * math.sqrt(m) <= c):
         return None
     law = universal_law(np.linspace(0.0, 10.0, 2001), coupling=lam * math.sqrt(m) / c, norm=scale)
-    # Below one survivor the limit of many neurons says nothing.
-    valid = (law.survivors * m >= 1.0) & (law.time > 0.0)
+    # The limit of many neurons says nothing about the last few survivors.
+    valid = (law.survivors * m >= 2.0) & (law.time > 0.0)
     times = law.time[valid] / (lam * math.sqrt(m))
     return Law(times, law.l1[valid] * math.sqrt(m), law.survivors[valid] * m)
 

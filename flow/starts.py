@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from flow.files import written_aside
 from flow.options import InputError
 from flow.trajectory import Trajectory
 
@@ -84,14 +83,8 @@ def read_start(path: Path, time: float | None = None) -> Start:
 def write_weights(path: Path, W: np.ndarray, about: Mapping[str, Any]) -> None:
     """Write W : (n, m) and what is known about it, aside first and then renamed into place."""
     text = np.array(json.dumps({"format": FORMAT, **about}))
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, W=W, about=text)
-        os.replace(aside, path)
-    except BaseException:
-        os.unlink(aside)
-        raise
+    with written_aside(path) as file:
+        np.savez(file, W=W, about=text)
 
 
 def _saved(run: Trajectory, time: float | None, path: Path) -> int:
