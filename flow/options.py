@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ class InputError(Exception):
 # Values ------------------------------------------------------------------------------------------
 
 
-def _spec(flag: str, metavar: str, read: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
+def value_spec(
+    flag: str, metavar: str, read: Callable[[str], Any]
+) -> PrimitiveConstructorSpec[Any]:
     """One value of a flag; any number of tokens is taken in, to refuse the wrong ones here."""
 
     def instance(tokens: list[str]) -> Any:
@@ -43,7 +46,9 @@ def _spec(flag: str, metavar: str, read: Callable[[str], Any]) -> PrimitiveConst
     )
 
 
-def _whole(flag: str, low: int) -> PrimitiveConstructorSpec[Any]:
+def whole(flag: str, low: int) -> PrimitiveConstructorSpec[Any]:
+    """A whole number >= low."""
+
     def read(token: str) -> int:
         try:
             value = int(token)
@@ -53,10 +58,10 @@ def _whole(flag: str, low: int) -> PrimitiveConstructorSpec[Any]:
             raise InputError(f"--{flag}: expected a whole number >= {low}, got {token!r}")
         return value
 
-    return _spec(flag, "N", read)
+    return value_spec(flag, "N", read)
 
 
-def _number(
+def number(
     flag: str, what: str, *, low: float = 0.0, high: float = math.inf, remedy: str = ""
 ) -> PrimitiveConstructorSpec[Any]:
     """A finite number in [low, high); (low, high) where `what` says "> 0"."""
@@ -71,10 +76,12 @@ def _number(
             raise InputError(f"--{flag}: expected {what}, got {token!r}{remedy}")
         return value
 
-    return _spec(flag, "X", read)
+    return value_spec(flag, "X", read)
 
 
-def _choice(flag: str, choices: Sequence[str]) -> PrimitiveConstructorSpec[Any]:
+def choice(flag: str, choices: Sequence[str]) -> PrimitiveConstructorSpec[Any]:
+    """One of some words."""
+
     def read(token: str) -> str:
         if token not in choices:
             raise InputError(
@@ -83,10 +90,12 @@ def _choice(flag: str, choices: Sequence[str]) -> PrimitiveConstructorSpec[Any]:
             )
         return token
 
-    return _spec(flag, "{" + ",".join(choices) + "}", read)
+    return value_spec(flag, "{" + ",".join(choices) + "}", read)
 
 
-def _path(flag: str, *suffixes: str) -> PrimitiveConstructorSpec[Any]:
+def file_name(flag: str, *suffixes: str) -> PrimitiveConstructorSpec[Any]:
+    """A path whose name has one of the suffixes."""
+
     def read(token: str) -> Path:
         path = Path(token)
         if not token or (suffixes and path.suffix.lower() not in suffixes):
@@ -96,7 +105,7 @@ def _path(flag: str, *suffixes: str) -> PrimitiveConstructorSpec[Any]:
             )
         return path
 
-    return _spec(flag, f"FILE{suffixes[0]}" if suffixes else "FILE", read)
+    return value_spec(flag, f"FILE{suffixes[0]}" if suffixes else "FILE", read)
 
 
 def _save_times(tokens: list[str]) -> tuple[str, ...]:
@@ -159,6 +168,23 @@ _SUBSETS: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
 )
 
 
+def check_output(flag: str, path: Path, *, overwrite: bool) -> None:
+    """Raise InputError unless `path` can be written without losing anything."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(f"--{flag}: expected a folder that exists, got {folder}; make it first")
+    if path.is_dir():
+        raise InputError(f"--{flag}: expected a file, got the folder {path}")
+    if path.exists() and not overwrite:
+        raise InputError(
+            f"--{flag}: expected a new file, got {path}, which exists; --overwrite replaces it"
+        )
+    if not os.access(folder, os.W_OK):
+        raise InputError(
+            f"--{flag}: expected a folder that can be written, got {folder}; choose another"
+        )
+
+
 # Groups ------------------------------------------------------------------------------------------
 
 
@@ -166,18 +192,18 @@ _SUBSETS: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
 class Problem:
     """What is simulated: dW/dt = feature benefit - interference - lam sign(W)."""
 
-    n: Annotated[int, _whole("n", 1)] = 256
+    n: Annotated[int, whole("n", 1)] = 256
     """features, the rows of W"""
-    m: Annotated[int, _whole("m", 1)] = 1024
+    m: Annotated[int, whole("m", 1)] = 1024
     """neurons, the columns of W"""
     lam: Annotated[
         float,
-        _number("lam", "a number >= 0", remedy="; --no-regularization switches the force off"),
+        number("lam", "a number >= 0", remedy="; --no-regularization switches the force off"),
     ] = 0.01
     """strength λ of the l1 regularization"""
-    c: Annotated[float, _number("c", "a number >= 0")] = 1.0
+    c: Annotated[float, number("c", "a number >= 0")] = 1.0
     """strength of feature benefit and interference; the paper's loss has 4, its text 1"""
-    dtype: Annotated[str, _choice("dtype", ("float32", "float64"))] = "float64"
+    dtype: Annotated[str, choice("dtype", ("float32", "float64"))] = "float64"
     """precision of W"""
 
 
@@ -197,17 +223,17 @@ class Forces:
 class Start:
     """Where W starts: random, or from a file."""
 
-    seed: Annotated[int, _whole("seed", 0)] = 0
+    seed: Annotated[int, whole("seed", 0)] = 0
     """seed of the normal start"""
-    scale: Annotated[float, _number("scale", "a number >= 0")] = 1.0
+    scale: Annotated[float, number("scale", "a number >= 0")] = 1.0
     """entries have standard deviation scale/√m; the paper's figure 2 has 0.9"""
     init: Annotated[
-        Path | None, _path("init", ".npz"), arg(help_behavior_hint="(default: random start)")
+        Path | None, file_name("init", ".npz"), arg(help_behavior_hint="(default: random start)")
     ] = None
     """start from this run or edited W instead; its clock and step go on"""
     init_time: Annotated[
         float | None,
-        _number("init-time", "a flow time >= 0"),
+        number("init-time", "a flow time >= 0"),
         arg(help_behavior_hint="(default: its last)"),
     ] = None
     """which of the saved times of the --init file to start from"""
@@ -219,17 +245,17 @@ class Integration:
 
     t_end: Annotated[
         float | None,
-        _number("t-end", "a flow time >= 0"),
+        number("t-end", "a flow time >= 0"),
         arg(help_behavior_hint="(default: until at rest)"),
     ] = None
     """flow time to stop at"""
     rtol: Annotated[
         float | None,
-        _number("rtol", "a number > 0 and < 1", high=1.0),
+        number("rtol", "a number > 0 and < 1", high=1.0),
         arg(help_behavior_hint="(default: 3e-3)"),
     ] = None
     """bound on the error of a step, per encoding"""
-    backend: Annotated[str, _choice("backend", ("auto", "numba", "exact", "diffrax"))] = "auto"
+    backend: Annotated[str, choice("backend", ("auto", "numba", "exact", "diffrax"))] = "auto"
     """auto is exact (closed form) where rows do not act on each other, else numba"""
     save_at: Annotated[
         tuple[str, ...] | None,
@@ -237,11 +263,11 @@ class Integration:
         arg(help_behavior_hint="(default: start and end)"),
     ] = None
     """flow times at which W is kept; log:N spaces N evenly in log t up to --t-end, or to 1/λ"""
-    max_steps: Annotated[int, _whole("max-steps", 1)] = 100_000
+    max_steps: Annotated[int, whole("max-steps", 1)] = 100_000
     """give up after so many steps"""
     max_seconds: Annotated[
         float | None,
-        _number("max-seconds", "a number of seconds > 0"),
+        number("max-seconds", "a number of seconds > 0"),
         arg(help_behavior_hint="(default: no limit)"),
     ] = None
     """give up after so much time"""
@@ -252,18 +278,18 @@ class Output:
     """What is written and shown."""
 
     out: Annotated[
-        Path | None, _path("out", ".npz"), arg(help_behavior_hint="(default: not saved)")
+        Path | None, file_name("out", ".npz"), arg(help_behavior_hint="(default: not saved)")
     ] = None
     """save the run here; --init continues from it"""
     plot: Annotated[
         Path | None,
-        _path("plot", ".png", ".pdf", ".svg"),
+        file_name("plot", ".png", ".pdf", ".svg"),
         arg(help_behavior_hint="(default: none)"),
     ] = None
     """draw the run: weights, norms, energies, final W"""
     animate: Annotated[
         Path | None,
-        _path("animate", ".gif", ".mp4"),
+        file_name("animate", ".gif", ".mp4"),
         arg(help_behavior_hint="(default: none)"),
     ] = None
     """film of W and the energies; mp4 needs ffmpeg"""
@@ -282,7 +308,7 @@ class File:
     """Flags from a file."""
 
     config: Annotated[
-        Path | None, _path("config", ".toml"), arg(help_behavior_hint="(default: none)")
+        Path | None, file_name("config", ".toml"), arg(help_behavior_hint="(default: none)")
     ] = None
     """TOML file with flags as keys, such as `n = 64`, `interference = false`; flags win"""
 
@@ -327,6 +353,7 @@ class CompareOptions:
 # Reading -----------------------------------------------------------------------------------------
 
 Options = TypeVar("Options", SimulateOptions, CompareOptions)
+Flags = TypeVar("Flags")
 
 
 @dataclass(frozen=True)
@@ -354,18 +381,22 @@ def read_options(
     if path is not None:
         in_config = _tokens(path, names)
         try:
-            default = _parse(kind, in_config, default, prog, description)
+            default = parse_flags(kind, in_config, default, prog, description)
         except InputError as error:
             raise InputError(f"in {path}: {error}") from error
-    options = _parse(kind, argv, default, prog, description)
+    options = parse_flags(kind, argv, default, prog, description)
     given = Given(_given(argv, names), _given(in_config, names))
     _check_conflicts(options, given)
     return options, given
 
 
-def _parse(
-    kind: type[Options], argv: Sequence[str], default: Options, prog: str, description: str
-) -> Options:
+def parse_flags(
+    kind: type[Flags], argv: Sequence[str], default: Flags, prog: str, description: str
+) -> Flags:
+    """The dataclass `kind` from flags; fields that are dataclasses are groups of flags.
+
+    Raises InputError with one line; SystemExit(0) after --help.
+    """
     shape: Any = tyro.conf.OmitArgPrefixes
     options, unknown = tyro.cli(
         shape[kind],
@@ -388,11 +419,13 @@ def _parse(
 
 def _names(kind: type) -> dict[str, bool]:
     """Name of every flag, and whether it is a switch."""
-    return {
-        field.name.replace("_", "-"): field.type == "bool"
-        for group in dataclasses.fields(kind)
-        for field in dataclasses.fields(type(group.default))  # type: ignore[arg-type]
-    }
+    names: dict[str, bool] = {}
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(field.default):
+            names |= _names(type(field.default))
+        else:
+            names[field.name.replace("_", "-")] = field.type == "bool"
+    return names
 
 
 def _nearest(word: str, known: Sequence[str] | dict[str, Any]) -> str:

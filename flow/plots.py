@@ -33,7 +33,7 @@ ALONE, SHARED, DYING = "#0b3c7d", "#e69f00", "#9a9a9a"
 ENERGY_LINES = {
     "FeatureBenefit": ("feature benefit", "#0b3c7d", "-"),
     "Interference": ("interference", "#d55e00", (0, (4, 1.5))),
-    "Regularization": ("regularization", "#e69f00", (0, (1, 1))),
+    "Regularization": ("regularization", "#a05a00", (0, (1, 1))),
 }
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#0b1f4b", "#f4f1ec", "#e08214"])
 """Negative dark, zero light, positive in between: three different greys."""
@@ -157,7 +157,7 @@ def draw_norms(
 def draw_energies(axis: Axes, traj: Trajectory) -> None:
     """Energy of every force over time, and their sum."""
     seen = traj.observables
-    axis.plot(seen.times, _positive(seen.total_energy), color="0.6", lw=4.0, label="total")
+    axis.plot(seen.times, _positive(seen.total_energy), color="0.8", lw=5.0, label="total")
     for name, values in seen.energy.items():
         label, colour, dashes = ENERGY_LINES.get(name, (name, "0.3", "-."))
         axis.plot(seen.times, _positive(values), color=colour, ls=dashes, label=label)

@@ -29,6 +29,7 @@ from flow.options import (
     Given,
     InputError,
     SimulateOptions,
+    check_output,
     read_options,
 )
 
@@ -216,19 +217,9 @@ def _check_outputs(
     named += [("plot", path) for path in _shown_paths(output.plot)]
     named += [("animate", path) for path in _shown_paths(output.animate)]
     for flag, path in named:
-        folder = path.parent
-        if not folder.is_dir():
-            raise InputError(
-                f"--{flag}: expected a folder that exists, got {folder}; make it first"
-            )
-        if path.is_dir():
-            raise InputError(f"--{flag}: expected a file, got the folder {path}")
-        if path.exists() and not output.overwrite:
-            raise InputError(
-                f"--{flag}: expected a new file, got {path}, which exists; --overwrite replaces it"
-            )
-        if not os.access(folder, os.W_OK):
-            raise InputError(f"--{flag}: expected a folder that can be written, got {folder}")
+        check_output(flag, path, overwrite=output.overwrite)
+    if len({path.resolve() for _, path in named}) < len(named):
+        raise InputError("expected different names for the files to write, got one twice")
     if (
         output.animate is not None
         and output.animate.suffix.lower() == ".mp4"
