@@ -41,3 +41,20 @@ def weights(
 def regularization_strengths(low: float = 1e-4, high: float = 0.3) -> st.SearchStrategy[float]:
     """lambda > 0, uniform in its logarithm."""
     return log_uniform(low, high)
+
+
+@st.composite
+def sparse_weights(draw: st.DrawFn, n: tuple[int, int] = (1, 12)) -> Array:
+    """Gaussian weights, of which a drawn share is zero."""
+    W = draw(weights(n=n, m=(1, 12)))
+    share = draw(st.floats(0.0, 1.0))
+    keep = np.random.default_rng(draw(seeds)).random(W.shape) < share
+    return np.where(keep, W, 0.0)
+
+
+def relabelling(
+    rng: np.random.Generator, W: Array
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+    """A permutation of the features, one of the neurons, and signs for the neurons."""
+    n, m = W.shape
+    return rng.permutation(n), rng.permutation(m), rng.choice([-1.0, 1.0], m)

@@ -12,6 +12,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import fsolve
 from strategies import log_uniform, seeds
 
+from flow import FeatureBenefit, Interference, Regularization, integrate
 from theory.collisions import (
     benign_rate,
     benign_survives,
@@ -200,7 +201,8 @@ def test_the_larger_of_two_rivals_is_never_the_first_to_die(
     lam, benefit, interference = system
     left, right, time = race(u, ratio * u, lam, benefit, interference)
     if larger_wins(lam, benefit=benefit, interference=interference):
-        assert np.isfinite(time) and right < 1e-6 < left
+        assert np.isfinite(time)
+        assert right < 1e-6 < left
     else:
         outcome_apart = np.isfinite(time)
         curve = separatrix(lam, benefit=benefit, interference=interference, points=400)
@@ -215,7 +217,8 @@ def test_separatrix_runs_through_the_saddle_and_splits_the_outcomes() -> None:
         points = malign_fixed_points(lam, benefit=benefit, interference=interference)
         saddle, repeller = points[2], points[1]
         distance = np.hypot(curve[:, 0] - saddle.u, curve[:, 1] - saddle.v)
-        assert curve.shape == (200, 2) and distance.min() < 2e-2
+        assert curve.shape == (200, 2)
+        assert distance.min() < 2e-2
         np.testing.assert_allclose(curve[0], [repeller.u, repeller.v], atol=1e-3)
         assert curve[-1].max() == pytest.approx(2.0, abs=1e-6)
         for u, v in curve[[20, 60, 120, 180]]:
@@ -282,7 +285,8 @@ def test_collisions_broadcast() -> None:
     a, lam = np.array([[0.8], [0.9]]), np.array([0.01, 0.02, 0.03])
     assert race_time(a, 0.5, lam).shape == (2, 3)
     assert race_applies(a, 0.5, lam).shape == (2, 3)
-    assert not race_applies(0.5, 0.6, 0.01) and not race_applies(0.8, 0.6, 1.0)
+    assert not race_applies(0.5, 0.6, 0.01)
+    assert not race_applies(0.8, 0.6, 1.0)
     assert benign_survives(a, lam).shape == (2, 3)
     assert malign_rate(a, 0.5, lam)[0].shape == (2, 3)
 
@@ -298,3 +302,108 @@ def test_collisions_refuse_nonsense() -> None:
         malign_rate(0.0, 0.5, 0.1)
     with pytest.raises(ValueError, match="points >= 2"):
         separatrix(0.02, points=1)
+
+
+# --- against the simulator ------------------------------------------------------------------
+
+
+@st.composite
+def decided_races(draw: st.DrawFn) -> tuple[float, float, float, float, float]:
+    """(u, v, lambda, c_b, c_i), u > v, with outcomes that some hundred time units decide."""
+    benefit = draw(constants)
+    lam = draw(log_uniform(0.1, 0.9)) * float(critical_lambda(c=benefit))
+    u = draw(st.floats(0.2, 1.2))
+    return u, u * draw(st.floats(0.05, 0.8)), lam, benefit, benefit * draw(ratios)
+
+
+@laws
+@given(decided_races())
+def test_the_simulation_of_two_rivals_ends_as_predicted(
+    drawn: tuple[float, float, float, float, float],
+) -> None:
+    """The loser may come back from zero with the other sign: then the collision is benign."""
+    u, v, lam, benefit, interference = drawn
+    forces = [FeatureBenefit(benefit), Interference(interference), Regularization(lam)]
+    run = integrate(forces, np.array([[u], [v]]), t_end=150 / benefit, rtol=1e-3)
+    left, right = run.final[:, 0]
+    if larger_wins(lam, benefit=benefit, interference=interference):
+        if race(u, v, lam, benefit, interference, span=100)[2] < np.inf:
+            assert right <= 0
+            assert left >= 0
+    else:
+        curve = separatrix(lam, benefit=benefit, interference=interference, points=400)
+        limit = np.interp(u, curve[:, 0], curve[:, 1], left=u)
+        if abs(v - limit) > 2e-2 and u > curve[0, 0] + 0.1 and u < 2:
+            stay = malign_fixed_points(lam, benefit=benefit, interference=interference)[0].u
+            if v > limit:
+                assert (left, right) == pytest.approx((stay, stay), rel=0.05)
+            else:
+                assert right <= 0
+
+
+@laws
+@given(unit_races(), constants, log_uniform(2e-2, 0.1))
+def test_a_neuron_between_two_features_runs_as_an_encoding_over_two_neurons(
+    pair: tuple[float, float], c: float, rate: float
+) -> None:
+    """Equal strengths: the malign collision, simulated, against the exact single encoding."""
+    lam = c * rate
+    start = np.array([pair])
+    half = float(race_time(*pair, lam, c=c)) * 0.5
+    option = {"save_at": [half], "t_end": half}
+    encoding = integrate([FeatureBenefit(c), Regularization(lam)], start, **option)
+    forces = [FeatureBenefit(c), Interference(c), Regularization(lam)]
+    neuron = integrate(forces, start.T, rtol=1e-4, **option)
+    np.testing.assert_allclose(neuron.weights[:, :, 0], encoding.weights[:, 0], atol=2e-2)
+
+
+@pytest.mark.parametrize("c", [1.0, 4.0])
+@pytest.mark.parametrize("ratio", [0.99, 0.8, 0.4])
+def test_race_converges_to_the_simulation_at_the_orders_it_claims(ratio: float, c: float) -> None:
+    """Death of the smaller weight of one encoding, bracketed on ever finer grids."""
+    a, b = 1 / np.hypot(1, ratio), ratio / np.hypot(1, ratio)
+    lams = c * np.array([4e-3, 2e-3, 1e-3])
+    errors = []
+    for lam in lams:
+        forces = [FeatureBenefit(c), Regularization(float(lam))]
+        first, leading = (float(race_time(a, b, lam, c=c, order=k)) for k in (1, 0))
+        low, high = first - 2 / c, first + 2 / c
+        for _ in range(4):
+            grid = np.linspace(low, high, 100)
+            run = integrate(forces, np.array([[a, b]]), save_at=grid, t_end=grid[-1])
+            alive = run.weights[:, 0, 1] > 0
+            assert alive[0]
+            assert not alive[-1]
+            low, high = grid[alive][-1], grid[~alive][0]
+        errors.append((leading - low, first - low))
+    slopes = np.polyfit(np.log(lams), np.log(np.abs(errors)), 1)[0]
+    np.testing.assert_allclose(slopes, [0.0, 1.0], atol=0.2)
+
+
+def test_the_simulated_collision_tends_to_the_race_as_the_tolerance_falls() -> None:
+    """Races amplify errors, so the ratio between tolerances is what is asserted."""
+    a, b, lam = 0.8, 0.6, 8e-3
+    predicted = float(race_time(a, b, lam))
+    late = []
+    for rtol in (1e-3, 1e-5):
+        forces = [FeatureBenefit(), Interference(), Regularization(lam)]
+        run = integrate(forces, np.array([[a], [b]]), t_end=1.5 * predicted, rtol=rtol)
+        dead = run.observables.nonzeros[:, 1] == 0
+        late.append(float(run.observables.times[dead][0]) / predicted - 1)
+    assert abs(late[1]) < 0.02
+    assert late[0] / late[1] > 5
+
+
+@laws
+@given(log_uniform(0.05, 0.9), constants, st.floats(0.05, 1.2), st.floats(0.05, 1.2))
+def test_benign_collisions_last_in_the_simulation_exactly_when_both_weights_do(
+    share: float, c: float, u: float, v: float
+) -> None:
+    lam = share * float(critical_lambda(c=c))
+    lower, upper = (float(w) for w in equal_survivor_roots(lam, c=c))
+    start = np.array([[u], [-v]])
+    if np.all(np.abs(np.abs(start) / lower - 1) > 0.05):
+        forces = [FeatureBenefit(c), Interference(c), Regularization(lam)]
+        final = integrate(forces, start, t_end=150 / c, rtol=1e-3).final
+        lives = benign_survives(np.abs(start), lam, benefit=c)
+        np.testing.assert_allclose(final, np.where(lives, upper * np.sign(start), 0), atol=5e-3)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from strategies import log_uniform, weights
 
+from flow import FeatureBenefit, Interference, Regularization, certify, integrate
 from theory.equilibrium import (
     critical_lambda,
     early_kill_bound,
@@ -242,3 +243,59 @@ def test_equilibrium_refuses_nonsense() -> None:
         early_kill_bound([0.0, 0.0])
     with pytest.raises(ValueError, match="expected lam >= 0"):
         stationarity_violation([[1.0]], -0.1)
+
+
+# --- against the simulator ------------------------------------------------------------------
+
+
+@laws
+@given(weights(n=(1, 6), m=(1, 7)), strengths, st.floats(0.0, 0.9), st.floats(1e-3, 0.3))
+def test_certificates_agree_with_the_simulators(
+    w: Array, strength: tuple[float, float], dropped: float, lam: float
+) -> None:
+    w = np.where(np.abs(w) < dropped * np.abs(w).max(), 0.0, w)
+    benefit, interference = strength
+    forces = [FeatureBenefit(benefit), Interference(interference), Regularization(lam)]
+    found = certify(forces, w, tolerance=1e-6)
+    option = {"benefit": benefit, "interference": interference}
+    assert stationarity_violation(w, lam, **option) == pytest.approx(found.residual, abs=1e-12)
+    assert lowest_curvature(w, **option) == pytest.approx(found.curvature, abs=1e-9)
+
+
+@laws
+@given(rows_near_the_bound())
+def test_rows_of_the_simulation_survive_below_the_bound_and_end_at_the_larger_root(
+    drawn: tuple[Array, float, float, float],
+) -> None:
+    """Above the critical lambda every row dies instead."""
+    row, c, share, above = drawn
+    forces = [FeatureBenefit(c)]
+    lam = 0.999 * share * float(early_kill_bound(row, c=c))
+    ends = np.array([20.0, 1e7]) / c
+    run = integrate([*forces, Regularization(lam)], row[None], save_at=ends, t_end=ends[-1])
+    assert np.all(np.linalg.norm(run.weights, axis=(1, 2)) > 0)
+    if (run.final != 0).sum() == 1:  # otherwise the race is not over: nearly tied winners
+        size = np.abs(run.final).max()
+        assert size == pytest.approx(float(equal_survivor_roots(lam, c=c)[1]), rel=1e-6)
+    deadly = (1 + above) * float(critical_lambda(c=c))
+    run = integrate([*forces, Regularization(deadly)], row[None], t_end=1e4 / c)
+    assert not run.final.any()
+
+
+@laws
+@given(weights(n=(2, 4), m=(6, 10), scale=(0.8, 1.2)), log_uniform(0.08, 0.15))
+def test_the_simulator_comes_to_rest_on_predicted_weights(w: Array, lam: float) -> None:
+    """Whoever wins: a lone or benignly sharing weight has the size of the larger root."""
+    run = integrate(
+        [FeatureBenefit(), Interference(), Regularization(lam)], w, t_end=40 / lam, rtol=1e-2
+    )
+    final = run.final
+    assume(np.all((final != 0).sum(axis=1) == 1))  # else a race is still on
+    same_sign = ((final > 0).sum(axis=0) > 1) | ((final < 0).sum(axis=0) > 1)
+    settled = ~same_sign[np.abs(final).argmax(axis=1)]
+    assume(settled.any())
+    size = float(equal_survivor_roots(lam)[1])
+    np.testing.assert_allclose(np.abs(final).max(axis=1)[settled], size, rtol=1e-6)
+    if settled.all():
+        assert stationarity_violation(final, lam) <= 1e-6 * lam
+        assert lowest_curvature(final) == pytest.approx(3 * size**2 - 1, rel=1e-5)

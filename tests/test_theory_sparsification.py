@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.integrate import quad, solve_ivp
 from strategies import log_uniform, seeds
 
+from flow import FeatureBenefit, Regularization, integrate
 from theory.equilibrium import early_kill_bound, row_survives
 from theory.sparsification import (
     SortedRow,
@@ -59,7 +60,8 @@ def surviving_rows(
     start = np.abs(generator.normal(0, scale / np.sqrt(size), size))
     start *= generator.choice([-1, 1], size)
     lam = draw(log_uniform(*share)) * float(early_kill_bound(start, c=c))
-    assert row_survives(start, lam, c=c) and winner_is_unique(start)
+    assert row_survives(start, lam, c=c)
+    assert winner_is_unique(start)
     return Row(start, lam, c)
 
 
@@ -145,7 +147,8 @@ def test_two_scalars_carry_every_coordinate(row: Row, fraction: float) -> None:
     # A run may end with its last stretch on one survivor, which the scalars leave to ||W||.
     known = np.flatnonzero(found.any(axis=1))
     np.testing.assert_allclose(found[known], sizes[known][:, order], atol=2e-8)
-    assert len(known) and known[0] == 0
+    assert len(known)
+    assert known[0] == 0
 
 
 @laws
@@ -318,7 +321,8 @@ def test_million_weights_in_two_seconds_and_rows_broadcast() -> None:
     schedule = extinction_schedule(start, 1e-5)
     assert time.process_time() - begin < 2.0
     assert np.all(np.diff(schedule.times) <= 0)
-    assert schedule.survivors(0.0) > 999_000 and schedule.survivors(1e9) == 1
+    assert schedule.survivors(0.0) > 999_000
+    assert schedule.survivors(1e9) == 1
     block = start[:60].reshape(2, 3, 10) * 300
     many = extinction_schedule(block, 0.01)
     for index in np.ndindex(2, 3):
@@ -334,11 +338,14 @@ def test_million_weights_in_two_seconds_and_rows_broadcast() -> None:
 def test_tied_winners_never_separate_and_zeros_are_dead_at_once() -> None:
     schedule = extinction_schedule([0.3, -0.3, 0.3, 0.1, 0.0], 0.01)
     assert np.all(np.isinf(schedule.times[:3]))
-    assert np.isfinite(schedule.times[3]) and schedule.times[4] == 0
+    assert np.isfinite(schedule.times[3])
+    assert schedule.times[4] == 0
     assert schedule.l1_at_extinctions()[0] == pytest.approx(1, abs=0.01)
     assert schedule.l1_at_extinctions()[2] == pytest.approx(np.sqrt(3), abs=0.03)
-    assert not winner_is_unique([0.3, -0.3, 0.1]) and winner_is_unique([0.3, -0.4, 0.1])
-    assert winner_is_unique([0.2]) and not winner_is_unique([0.0])
+    assert not winner_is_unique([0.3, -0.3, 0.1])
+    assert winner_is_unique([0.3, -0.4, 0.1])
+    assert winner_is_unique([0.2])
+    assert not winner_is_unique([0.0])
 
 
 # --- start offset ---------------------------------------------------------------------------
@@ -456,3 +463,86 @@ def test_sparsification_refuses_nonsense() -> None:
         gamma_rate(1.0, 0.0, 0.1)
     with pytest.raises(ValueError, match="expected time >= 0"):
         start_offset(-1.0, 1.0)
+
+
+# --- against the simulator ------------------------------------------------------------------
+
+
+def simulate(row: Row, times: Array, backend: str = "exact") -> Array:
+    """Sizes (k, m) at increasing times, interference off."""
+    forces = [FeatureBenefit(row.c), Regularization(row.lam)]
+    run = integrate(
+        forces, row.start[None], save_at=times, t_end=times[-1], rtol=1e-6, backend=backend
+    )  # type: ignore[arg-type]
+    return np.abs(run.weights[:, 0])
+
+
+def last_death(row: Row, guess: float) -> float:
+    """When the second-largest weight dies in the simulation, bracketed on ever finer grids."""
+    low, high = max(guess - 10 / row.c, 0.0), guess + 10 / row.c
+    for _ in range(4):
+        grid = np.linspace(low, high, 100)
+        many = (simulate(row, grid) > 0).sum(axis=1) > 1
+        assert many[0]
+        assert not many[-1]
+        low, high = grid[many][-1], grid[~many][0]
+    return float(low + high) / 2
+
+
+@laws
+@given(surviving_rows(m=(2, 120), share=(0.005, 0.05)))
+def test_schedule_counts_the_survivors_of_the_simulation(row: Row) -> None:
+    schedule = extinction_schedule(row.start, row.lam, c=row.c)
+    times = np.geomspace(0.02, 1.0, 6) * schedule.times[1]
+    alive = (simulate(row, times) > 0).sum(axis=1)
+    norm = float(np.linalg.norm(row.start))
+    ratio = np.abs(row.start).sum() / norm
+    off = 2 * row.lam * ratio**2 / (row.c * min(norm, 1.0)) ** 2 + 1e-9 * times
+    assert np.all(schedule.survivors(times + off) <= alive)
+    assert np.all(alive <= schedule.survivors(np.maximum(times - off, 0.0)))
+
+
+@pytest.mark.parametrize("m", [4, 30, 300])
+@pytest.mark.parametrize("c", [1.0, 4.0])
+def test_schedule_converges_to_the_simulation_at_the_orders_it_claims(m: int, c: float) -> None:
+    start = np.random.default_rng(m).normal(0, 0.9 / np.sqrt(m), m)
+    lams = c * np.array([4e-3, 2e-3, 1e-3])
+    errors = {0: [], 1: []}  # type: dict[int, list[float]]
+    for lam in lams:
+        row = Row(start, float(lam), c)
+        guess = extinction_schedule(start, row.lam, c=c).times[1]
+        exact = last_death(row, guess)
+        for order, found in errors.items():
+            found.append(extinction_schedule(start, row.lam, c=c, order=order).times[1] - exact)
+    for order, found in errors.items():
+        slope = np.polyfit(np.log(lams), np.log(np.abs(found)), 1)[0]
+        assert slope == pytest.approx(order, abs=0.2)
+
+
+@laws
+@given(surviving_rows(m=(2, 60)), st.floats(0.05, 0.9), st.sampled_from(["exact", "numba"]))
+def test_affine_law_holds_in_the_simulation(row: Row, fraction: float, backend: str) -> None:
+    """gamma is read off two weights of the run; all others must follow from it."""
+    last = extinction_schedule(row.start, row.lam, c=row.c).times[1]
+    now = simulate(row, np.array([0.0, fraction * last]), backend)[1]
+    start = np.abs(row.start)
+    first, second = np.argsort(-start)[:2]
+    gap = 1 - start[second] / start[first]
+    if now[second] > 1e-3 and gap > 1e-2:
+        stretch = (1 - now[second] / now[first]) / gap
+        expected = affine_law(start, now[first], stretch)
+        np.testing.assert_allclose(now, expected, atol=1e-8 if backend == "exact" else 2e-5)
+
+
+@laws
+@given(surviving_rows(m=(2, 60)), st.floats(0.01, 0.98))
+def test_relative_variance_of_the_simulation_stays_within_the_bounds(
+    row: Row, fraction: float
+) -> None:
+    last = extinction_schedule(row.start, row.lam, c=row.c).times[1]
+    sizes = simulate(row, np.linspace(0, fraction * last, 8))
+    low, high = relative_variance_bounds(row.start)
+    alive = (sizes > 0).sum(axis=1)
+    found = relative_variance(sizes)
+    assert np.all(found >= low[alive - 1] * (1 - 1e-6) - 1e-9)
+    assert np.all(found <= high[alive - 1] * (1 + 1e-6) + 1e-9)

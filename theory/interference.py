@@ -15,6 +15,7 @@ from theory.unit_length import inverse_norm
 
 __all__ = [
     "benefit_variance",
+    "free_directions",
     "growing_alone",
     "initial_benefit",
     "initial_growth",
@@ -171,6 +172,40 @@ def overlapping_solution(weights: ArrayLike, time: float, *, c: float = 1.0) -> 
     require(_gram(w) >= 0, "all G_ij >= 0", "a negative overlap", "there the ReLU cuts in")
     left, singular, right = np.linalg.svd(w, full_matrices=False)
     return np.asarray((left / inverse_norm(time, singular, c=c)) @ right)
+
+
+def free_directions(n: ArrayLike, survivors: ArrayLike, active_share: ArrayLike) -> Array:
+    """Directions per feature in which W can still move with its zeros and active pairs held.
+
+        d = m' - 1 - f (n - 1)/2
+
+    n m' non-zero coordinates face f n(n-1)/2 active pairs (0 < G_ij = O(lambda): held near
+    G_ij = 0 by interference against l1) and n lengths ||W_i|| = 1.  The count is exact for
+    independent constraints; d = 0 is a vertex, at which W is pinned.
+
+    **Conjecture** (measured): d >= 0 up to a few per cent of n, i.e. m' >= 1 + f(n-1)/2.  Held
+    constraints cannot outnumber the coordinates they hold, so this bounds m' from *below*; "a
+    vertex has at most so many non-zeros" speaks of vertices, and the plateau is not at one.
+    Measured with n = m, lambda = 0.001 ... 0.002 (one seed, fixed-step proximal Euler):
+
+        n = 64     d/n = 0.18, 0.15, 0.10, 0.00    m'/n = 0.55, 0.53, 0.47, 0.18
+        n = 128    d/n = 0.15, 0.14, 0.13, 0.03    m'/n = 0.54, 0.54, 0.53, 0.35
+        n = 192    d/n = 0.13, 0.12, 0.11, 0.05    m'/n = 0.54, 0.53, 0.50, 0.38
+
+    at lambda t = 0.4, 0.5, 0.6, 0.8, with f about 0.72, 0.78, 0.80 until the collapse.  So while
+    f stays there m' cannot go below about 0.4 n, which is most of the plateau's height, and the
+    collapse is pairs letting go: from the moment d reaches 0, m' rides down on 1 + f(n-1)/2.
+    **Not explained**: why f settles there, the remaining d of 0.1-0.15 n, and the time
+    lambda t of about 0.7-0.9 at which pairs let go.  A mean-field guess, slowing -d||W||_1/dt =
+    lambda (m' - ||W||_1^2) by the free share d/(m' - 1), is a factor 1.7 too fast on the
+    plateau (n = 64: 7.0 against 4.1 at lambda t = 0.3, undiminished rate 18.8) and fails after.
+
+    n, survivors (m', per feature), active_share (f): broadcast.
+    Source: THE_FLOW section 3 (the counting argument), turned round here.
+    """
+    count = positive("n", n)
+    share = non_negative("active_share", active_share)
+    return np.asarray(non_negative("survivors", survivors) - 1 - share * (count - 1) / 2)
 
 
 def _gram(weights: ArrayLike) -> Array:
