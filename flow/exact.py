@@ -127,7 +127,6 @@ class ExactFlow:
             np.maximum.accumulate(ordered[::-1], out=ordered[::-1])  # rounding, between close d
         size = np.abs(self._W0[row].astype(np.float64))
         times: Floats = ordered[np.searchsorted(d, self._top[row] - size)]
-        times[size == 0.0] = 0.0
         return times
 
     def stationary_time(self, tolerance: float, t_max: float = np.inf) -> float:

@@ -303,6 +303,8 @@ def test_zeros_stay_zero_and_start_and_dtype_are_kept() -> None:
     for law in [(1.0, 1.0, 0.1), (0.0, 0.0, 0.1), (1.0, 1.0, 0.0), (-1.0, 0.0, 0.0)]:
         flow_ = exact(W0, law)
         assert flow_.weights(0.0).tobytes() == W0.tobytes()
+        assert not flow_.weights(1e4)[0].any()
+        assert not flow_.extinction_times(0).any()
         assert not flow_.weights(2.0)[0].any()
         assert flow_.weights(2.0)[1, 1] == 0.0
         assert (flow_.weights(2.0)[1, 2] == 0.0) == (law[2] > 0.0)
@@ -333,6 +335,17 @@ def test_the_stationary_time_is_the_first_at_which_all_is_quiet(
     elif time > 0.0:
         assert speed(flow_.weights(time * (1 + 1e-9) + 1e-12), law) <= limit * (1 + 1e-6)
         assert flow_.stationary_time(limit, t_max=0.99 * time) == math.inf
+
+
+@pytest.mark.parametrize("g1", [0.0, 1e-3])
+def test_rows_must_be_quiet_together_and_a_dying_weight_is_not(g1: float) -> None:
+    """A weight below 0.15 is faster than the limit; the rows have theirs one after the other."""
+    law, limit = (0.1, g1, 0.1), 0.085
+    W0 = np.array([[0.1, 0.0], [0.9, -0.2]])
+    flow_ = exact(W0, law)
+    first, second = flow_.extinction_times(0)[0], flow_.extinction_times(1)[1]
+    assert speed(flow_.weights(0.0)[1:], law) < limit < speed(flow_.weights(first)[1:], law)
+    assert flow_.stationary_time(limit) == pytest.approx(second, rel=1e-12)
 
 
 def test_regularization_alone_is_done_when_the_largest_weight_is() -> None:
