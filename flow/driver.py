@@ -399,8 +399,8 @@ def _run_steps(
                 # A step cut short to land on a save point says little about the next length.
                 h = max(h, step * factor) if step < h else step * factor
             accepted += 1
-            log.add(t, step, state, proposal)
-            t = target if landing and target is not None else t + step
+            before, t = t, target if landing and target is not None else t + step
+            log.add(before, t, state, proposal)
             state.W, state.C, state.overlaps = proposal.W, proposal.C, proposal.overlaps
             field.settle(state, proposal.outside)
             if landing and pending:

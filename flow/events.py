@@ -4,13 +4,16 @@
 a trajectory. The log is off by default. Every support {k : W_ik(t) ≠ 0} of the run at the end of
 an accepted step can be rebuilt from W0 and the log.
 
-Resolution: an event is known to lie within its accepted step, whose length is recorded, and is
-placed inside it by interpolation. A weight that dies and revives with the same sign within one
-step, or revives and dies, leaves no trace. Source: THE_FLOW sections 1, 2 and 5.
+Resolution: an event is known to lie within its accepted step (t₀, t₁], whose length is recorded,
+and is placed inside it by interpolation. A scheme that sees only the mean force over a step lets a
+zero leave up to a step late, and the log says what the scheme did. A weight that dies and revives
+with the same sign within one step, or revives and dies, leaves no trace. Source: THE_FLOW sections
+1, 2 and 5.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -145,15 +148,15 @@ class EventRecorder:
         if overlaps:
             self._G = _overlaps(state, state.W)
 
-    def add(self, t: float, h: float, state: State, proposal: Proposal) -> None:
-        """Record what happened between t and t + h, before `state` takes over the proposal."""
+    def add(self, t0: float, t1: float, state: State, proposal: Proposal) -> None:
+        """Record what happened in (t0, t1], before `state` takes over the proposal."""
         if self._weights:
-            self._add_weights(t, h, state, proposal)
+            self._add_weights(t0, t1, state, proposal)
         if self._overlaps:
-            self._add_overlaps(t, h, state, proposal)
+            self._add_overlaps(t0, t1, state, proposal)
 
-    def _add_weights(self, t: float, h: float, state: State, proposal: Proposal) -> None:
-        layout, slots = state.layout, self._slots
+    def _add_weights(self, t0: float, t1: float, state: State, proposal: Proposal) -> None:
+        layout, slots, h = state.layout, self._slots, t1 - t0
         counts = np.empty((2, layout.n), np.int64)
         event_kernels.count_changes(layout.start, state.W, proposal.W, counts)
         total = int(counts.sum())
@@ -175,7 +178,7 @@ class EventRecorder:
             e = entry[part]
             log.append(
                 (
-                    t + delay[part],
+                    _within(t0, t1, delay[part]),
                     row[part],
                     layout.neurons[position[part]],
                     W[e].astype(float),
@@ -184,12 +187,13 @@ class EventRecorder:
                 )
             )
 
-    def _add_overlaps(self, t: float, h: float, state: State, proposal: Proposal) -> None:
+    def _add_overlaps(self, t0: float, t1: float, state: State, proposal: Proposal) -> None:
         before, after = self._G, _overlaps(state, proposal.W)
         first, second = np.nonzero(np.triu(np.sign(before) != np.sign(after), 1))
         g0, g1 = before[first, second], after[first, second]
         signs = [np.sign(g).astype(np.int64) for g in (g0, g1)]
-        self._signs.append((t + h * g0 / (g0 - g1), first, second, *signs, np.full(g0.size, h)))
+        time = _within(t0, t1, (t1 - t0) * g0 / (g0 - g1))
+        self._signs.append((time, first, second, *signs, np.full(g0.size, t1 - t0)))
         self._G = after
 
     def collect(self) -> Events:
@@ -201,6 +205,11 @@ class EventRecorder:
             revivals=_sorted(WeightEvents, self._revivals),
             overlaps=_sorted(OverlapEvents, self._signs),
         )
+
+
+def _within(t0: float, t1: float, delay: np.ndarray) -> np.ndarray:
+    """t0 + delay, kept in (t0, t1]: at the end of a step all of its events have happened."""
+    return np.clip(t0 + delay, math.nextafter(t0, math.inf), t1)
 
 
 def exact_events(flow: ExactFlow, W0: np.ndarray, t_start: float, t_end: float) -> Events:
