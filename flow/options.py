@@ -375,19 +375,26 @@ def read_options(
     Raises InputError with one line; SystemExit(0) after --help.
     """
     names = _names(kind)
-    in_config: list[str] = []
-    default = kind()
     path = _config_path(argv)
-    if path is not None:
-        in_config = _tokens(path, names)
-        try:
-            default = parse_flags(kind, in_config, default, prog, description)
-        except InputError as error:
-            raise InputError(f"in {path}: {error}") from error
-    options = parse_flags(kind, argv, default, prog, description)
+    in_config: list[str] = [] if path is None else _tokens(path, names)
+    try:
+        # Of a flag that comes twice the last one counts: flags win.
+        options = parse_flags(kind, [*in_config, *argv], kind(), prog, description)
+    except InputError:
+        if in_config:
+            _blame_config(kind, in_config, prog, path)
+        raise
     given = Given(_given(argv, names), _given(in_config, names))
     _check_conflicts(options, given)
     return options, given
+
+
+def _blame_config(kind: type[Any], tokens: Sequence[str], prog: str, path: Path | None) -> None:
+    """Raise an error that names the file if its settings alone are wrong already."""
+    try:
+        parse_flags(kind, tokens, kind(), prog, "")
+    except InputError as error:
+        raise InputError(f"in {path}: {error}") from error
 
 
 def parse_flags(
@@ -409,7 +416,9 @@ def parse_flags(
     if unknown:
         word = unknown[0]
         if word.startswith("--"):
-            flags = [f"--{name}" for name in _names(kind)]
+            names = _names(kind)
+            flags = [f"--{name}" for name in names]
+            flags += [f"--no-{name}" for name, is_switch in names.items() if is_switch]
             raise InputError(
                 f"expected a known flag, got {word}{_nearest(word, flags)}; --help lists them"
             )
