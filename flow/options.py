@@ -3,8 +3,6 @@
 Nothing here imports NumPy, so that help and complaints come at once.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import math
@@ -433,7 +431,7 @@ def _names(kind: type) -> dict[str, bool]:
         if dataclasses.is_dataclass(field.default):
             names |= _names(type(field.default))
         else:
-            names[field.name.replace("_", "-")] = field.type == "bool"
+            names[field.name.replace("_", "-")] = field.type is bool
     return names
 
 
