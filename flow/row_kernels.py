@@ -105,12 +105,6 @@ def _two_scalars(h, pieces, g0, g1, q0, q1, q2, q3, q4):
         stretch_full = math.exp(2.0 * b) / y
         unit = dt * math.sqrt(y)
         q_start = start / y
-        stiff = z >= 2.0
-        tail_mid = tail_full = ratio = 0.0
-        if stiff:
-            ratio = s / z
-            tail_mid = 0.5 * _phi(-0.5 * (b + z))[0]
-            tail_full = _phi(-(b + z))[0]
         mid = unit * (u0 + u1 + u2)
         full = unit * (v0 + v1 + v2)
         eta_full = 1.0
@@ -124,23 +118,9 @@ def _two_scalars(h, pieces, g0, g1, q0, q1, q2, q3, q4):
             eta_full = f0 + f1 * q_start + f2 * q_mid + f3 * q_full
             if not (eta_mid > 0.0 and eta_full > 0.0):
                 return y, S, False
-            root0, root1, root2 = 1.0, math.sqrt(eta_mid), math.sqrt(eta_full)
-            layer = 0.0
-            if stiff:
-                # η is a slow quadratic plus a boundary layer e^(−zσ); the quadrature sees the
-                # slow part, the layer is integrated in closed form (second order in its size).
-                p2 = ratio * (2.0 * q_start - 4.0 * q_mid + 2.0 * q_full)
-                p1 = ratio * (4.0 * q_mid - 3.0 * q_start - q_full) - 2.0 * p2 / z
-                p0 = ratio * q_start - p1 / z
-                slow_mid = p0 + 0.5 * p1 + 0.25 * p2
-                slow_full = p0 + p1 + p2
-                if not (p0 > 0.0 and slow_mid > 0.0 and slow_full > 0.0):
-                    return y, S, False
-                root0, root1, root2 = math.sqrt(p0), math.sqrt(slow_mid), math.sqrt(slow_full)
-                layer = 1.0 - p0
-                layer /= math.sqrt(max(p0 + layer * 0.36787944, 0.0)) + root0
-            new_mid = unit * (u0 * root0 + u1 * root1 + u2 * root2 + layer * tail_mid)
-            new_full = unit * (v0 * root0 + v1 * root1 + v2 * root2 + layer * tail_full)
+            root_mid, root_full = math.sqrt(eta_mid), math.sqrt(eta_full)
+            new_mid = unit * (u0 + u1 * root_mid + u2 * root_full)
+            new_full = unit * (v0 + v1 * root_mid + v2 * root_full)
             change = abs(new_full - full) + abs(new_mid - mid)
             full, mid = new_full, new_mid
             if change <= 1e-14 * full:

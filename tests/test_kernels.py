@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.field import DENSE_ABOVE, REVIVAL_MARGIN, SPARSE_BELOW, Field
 from flow.forces import sum_slots, summarize
 from flow.kernels import tile_rows
-from flow.schemes import chebyshev_stages
+from flow.schemes import ProximalChebyshev, chebyshev_stages
 from tests.strategies import seeds, weights
 
 SIZES = [(1, 1), (2, 3), (17, 5), (33, 65), (129, 31), (140, 301)]
@@ -104,3 +105,43 @@ def test_runs_are_bitwise_equal_from_run_to_run_and_for_any_number_of_threads(si
     for other in finals[1:]:
         assert finals[0].final.tobytes() == other.final.tobytes()
         assert finals[0].observables.times.tobytes() == other.observables.times.tobytes()
+
+
+@pytest.mark.parametrize("death", [0.5, 0.99])
+def test_a_layout_that_loses_neurons_keeps_weights_and_drift_in_their_places(death):
+    """Half the neurons die: narrowed, still dense. Nearly all weights die: sparse."""
+    rng = np.random.default_rng(0)
+    W = gaussian_init(20, 200, seed=6)
+    field, state = sample(W)
+    W[:, rng.random(200) < 0.5] = 0.0
+    if death > 0.9:
+        W[rng.random(W.shape) < death] = 0.0
+    state.W = W.ravel().copy()
+    outside = field.sample(state, state.W, state.C, state.overlaps, search=True)
+    field.settle(state, outside)
+    assert (state.layout.column is None) == (death == 0.5)
+    assert state.layout.width < 150
+    np.testing.assert_array_equal(state.dense(200), W)
+    expected = -Interference(1.3).rate(W)
+    kept = W != 0
+    np.testing.assert_allclose(drift_everywhere(field, state)[kept], expected[kept], atol=1e-14)
+
+
+class Watched(ProximalChebyshev):
+    """Notes the number of BLAS threads at every step."""
+
+    def propose(self, field, state, h, rtol):
+        seen.append({p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"})
+        return super().propose(field, state, h, rtol)
+
+
+seen: list = []
+
+
+def test_blas_runs_one_thread_inside_and_what_the_user_had_set_after():
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threadpool_info()
+        integrate(FORCES, gaussian_init(4, 4, seed=0), t_end=1.0, scheme=Watched())
+        assert threadpool_info() == before
+    assert seen
+    assert all(threads == {1} for threads in seen)

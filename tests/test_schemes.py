@@ -15,7 +15,13 @@ from flow import (
     integrate,
     velocity,
 )
-from flow.schemes import BogackiShampine, ProximalChebyshev, ProximalEuler
+from flow.schemes import (
+    BogackiShampine,
+    ProximalChebyshev,
+    ProximalEuler,
+    _recurrence,
+    chebyshev_stages,
+)
 from tests.strategies import log_uniform, regularization_strengths, seeds
 
 SCHEMES = [ProximalChebyshev(), ProximalEuler(), BogackiShampine()]
@@ -206,3 +212,29 @@ def test_ratios_between_tolerances_shrink_whole_runs_errors():
         ratios.append(distance(finals[1], finals[2]) / distance(finals[0], finals[2]))
     # Order two at error per step r: global error goes as r^(2/3), i.e. 0.046 for 100.
     assert np.median(ratios) <= 0.2
+
+
+@pytest.mark.parametrize("stages", [2, 3, 4, 7, 20, 90])
+def test_the_chebyshev_recurrence_is_second_order_and_stable_on_its_interval(stages):
+    """On y' = −y over h: 1 − h + h²/2 + O(h³), and |y| ≤ 1 up to the declared stability limit."""
+    r = _recurrence(stages)
+
+    def solve(h):
+        values, P, previous = [1.0], r.gamma_tilde[1], 0.0
+        for j in range(1, stages):
+            values.append(1.0 - h * P)
+            P, previous = (
+                r.mu[j + 1] * P
+                + r.nu[j + 1] * previous
+                + r.mu_tilde[j + 1] * values[-1]
+                + r.gamma_tilde[j + 1],
+                P,
+            )
+        return 1.0 - h * P
+
+    for h in (1e-2, 2e-2):
+        assert abs(solve(h) - (1.0 - h + 0.5 * h * h)) <= 0.2 * h**3
+    limit = max(z for z in np.geomspace(1.0, 1e4, 400) if chebyshev_stages(z, 1.0) <= stages)
+    assert limit >= 0.5 * (stages**2 - 1) or limit > 9e3
+    for z in np.linspace(0.0, limit, 200):
+        assert abs(solve(z)) <= 1.0 + 1e-9
