@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
-from scipy.optimize import fsolve
+from scipy.optimize import brentq, fsolve
 from strategies import log_uniform, seeds
 
 from flow import FeatureBenefit, Interference, Regularization, integrate
@@ -191,6 +191,30 @@ def test_sharing_with_the_same_sign_is_stable_exactly_for_weak_interference(
         assert kinds == ["saddle", "repeller"]
     if interference >= benefit:
         assert not stable  # with equal strengths, never
+
+
+@laws
+@given(log_uniform(0.01, 0.6), constants)
+def test_sharing_sets_in_where_the_splitting_eigenvalue_changes_sign(
+    share: float, c: float
+) -> None:
+    """The onset is found by bisection on the Jacobian of the symmetric point."""
+    lam = share * float(critical_lambda(2, c=c))
+
+    def splitting(interference: float) -> float:
+        w = float(equal_survivor_roots(lam, 1 + interference / c, c=c)[1])
+        jacobian = malign_jacobian(w, w, benefit=c, interference=interference)
+        return float(jacobian[0, 0] - jacobian[0, 1])
+
+    onset = brentq(splitting, 0.0, c)
+    assert sharing_is_stable(lam, benefit=c, interference=0.99 * onset)
+    assert not sharing_is_stable(lam, benefit=c, interference=1.01 * onset)
+    below, above = (
+        malign_fixed_points(lam, benefit=c, interference=f * onset) for f in (0.99, 1.01)
+    )
+    assert len(below) == 4
+    assert len(above) == 2
+    assert below[2].u == pytest.approx(below[0].u, rel=0.5)  # branches off the symmetric point
 
 
 @laws

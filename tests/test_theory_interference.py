@@ -153,8 +153,9 @@ def test_separate_signs_mean_no_interference_at_all(n: int, m: int, seed: int) -
     k = int(generator.integers(m))
     third = next((i for i in range(n) if i not in owners[k]), None)
     if third is not None:
-        w[third, k] = 0.5
-        assert not signs_separate(w)
+        for size in (0.5, -0.5):
+            w[third, k] = size
+            assert not signs_separate(w)
 
 
 @laws
@@ -197,6 +198,13 @@ def test_interference_refuses_nonsense() -> None:
         initial_interference(0, 3)
     with pytest.raises(ValueError, match="expected scale >= 0"):
         initial_benefit(3, -1.0)
+
+
+def test_free_directions_of_known_faces() -> None:
+    """All pairs of a full n x n matrix held: the orthogonal group, of dimension n(n-1)/2."""
+    assert 6 * free_directions(6, 6, 1.0) == pytest.approx(6 * 5 / 2)
+    assert free_directions(6, 1, 0.0) == 0  # one neuron each: nowhere to go
+    assert free_directions(5, 3, 1.0) == 0  # a vertex of the orthogonal group, m' = (n + 1)/2
 
 
 def test_interference_broadcasts() -> None:

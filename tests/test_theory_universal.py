@@ -220,6 +220,20 @@ def test_next_order_error_is_second_order_in_the_coupling(norm: float) -> None:
     assert slope == pytest.approx(2.0, abs=0.3)
 
 
+@pytest.mark.parametrize("norm", [0.5, 1.5])
+def test_the_law_holds_from_the_first_moment(norm: float) -> None:
+    """While lengths still go to 1 (t about 1/c) the error is O(Lambda) in l1, O(Lambda^2) in t."""
+    m, coupling = 10**5, 0.02
+    times = np.array([0.1, 0.5, 1.5, 4.0])
+    start = half_normal_quantiles(m, scale=norm)[None]
+    l1, alive = (x[:, 0] for x in simulate(start, coupling / np.sqrt(m), times))
+    law = universal_law_at(coupling * times, coupling=coupling, norm=norm)
+    np.testing.assert_allclose(l1 / np.sqrt(m), law.l1, rtol=1.5 * coupling)
+    np.testing.assert_allclose(1 - alive / m, 1 - law.survivors, rtol=3 * coupling)
+    by_x = universal_law(law.x, coupling=coupling, norm=norm)
+    np.testing.assert_allclose(by_x.time, coupling * times, rtol=1e-9)
+
+
 def test_gaussian_starts_follow_the_law_within_their_standard_error() -> None:
     """50 random rows of 20,000: z-tests on m' and ||W||_1 at |z| < 4.5, false alarm 7e-6 each.
 
