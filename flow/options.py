@@ -291,10 +291,17 @@ class Output:
         arg(help_behavior_hint="(default: none)"),
     ] = None
     """film of W and the energies; mp4 needs ffmpeg"""
+    bipartite: Annotated[
+        Path | None,
+        file_name("bipartite", ".png", ".pdf", ".svg"),
+        arg(help_behavior_hint="(default: none)"),
+    ] = None
+    """draw which feature is on which neuron at the end"""
     overwrite: bool = False
     """replace files that exist"""
     census: bool = False
-    """add the collisions of the start and what became of the winners to the summary"""
+    """log deaths and revivals of weights (saved with --out), and add the collisions of the start
+    and what became of the winners to the summary"""
     progress: bool = True
     """show a bar in flow time (on a terminal only, unless asked for)"""
     quiet: bool = False

@@ -1,4 +1,4 @@
-"""Pictures of runs: one run in four panels, several runs side by side, a film.
+"""Pictures of runs: one run in four panels, several runs side by side, who is where, a film.
 
 Everything drawn is in a :class:`flow.trajectory.Trajectory`, its :class:`flow.film.Film` and a
 :class:`Law`; nothing is computed here but means and orders. Figures are built on their own Agg
@@ -7,13 +7,14 @@ canvas, without pyplot and its global state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib import style
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
@@ -42,6 +43,7 @@ SHOWN_FEATURES = 6
 SHOWN_WEIGHTS = 40
 PIXELS = 128
 FILM_FRAMES = 60
+MOST_LINES = 20_000
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,62 @@ def comparison(
         first = next(iter(runs.values()))
         figure.suptitle(_setting(first), fontsize=12, x=0.01, ha="left")
     return figure
+
+
+def bipartite(traj: Trajectory) -> Figure:
+    """Features and neurons at the end, joined where a weight is not zero."""
+    with style.context(STYLE):
+        figure = _figure(7.0, 9.0)
+        draw_bipartite(figure.subplots(), traj.final)
+        figure.suptitle(_caption(traj), fontsize=12, x=0.01, ha="left")
+    return figure
+
+
+def draw_bipartite(axis: Axes, W: np.ndarray) -> None:
+    """W : (n, m) as a graph: features on the left, the neurons in use on the right.
+
+    A shared neuron and its features are light; negative weights are dashed. Of more than
+    MOST_LINES non-zeros the largest are drawn.
+    """
+    rows, columns = winner_order(W)
+    columns = columns[: np.count_nonzero(W.any(axis=0))]
+    W = W[np.ix_(rows, columns)]
+    load = np.count_nonzero(W, axis=0)
+    feature, neuron = np.nonzero(W)
+    total = feature.size
+    if total > MOST_LINES:
+        keep = np.argsort(-np.abs(W[feature, neuron]), kind="stable")[:MOST_LINES]
+        feature, neuron = feature[keep], neuron[keep]
+    heights = _graph_heights(W != 0.0)
+    left = np.column_stack([np.zeros(feature.size), heights[0][feature]])
+    right = np.column_stack([np.ones(neuron.size), heights[1][neuron]])
+    shared, negative = load[neuron] >= 2, W[feature, neuron] < 0.0
+    handles = []
+    for colour, on, whose in ((ALONE, ~shared, "one feature"), (SHARED, shared, "shared neuron")):
+        for dashes, sign, name in (("-", ~negative, "W > 0"), ((0, (4, 2)), negative, "W < 0")):
+            lines = np.stack([left[on & sign], right[on & sign]], axis=1)
+            if lines.size:
+                axis.add_collection(
+                    LineCollection(list(lines), colors=colour, linestyles=dashes, linewidths=1.0)
+                )
+                handles.append(
+                    Line2D([], [], color=colour, ls=dashes, lw=1.5, label=f"{whose}, {name}")
+                )
+    dead = ~W.any(axis=1)
+    axis.scatter(np.zeros(dead.size), heights[0], s=6, c=np.where(dead, DYING, "black"), zorder=3)
+    colours = np.where(load >= 2, SHARED, ALONE)
+    axis.scatter(np.ones(load.size), heights[1], s=np.minimum(6 * load, 60), c=colours, zorder=3)
+    axis.set(xlim=(-0.05, 1.05), ylim=(1.0, 0.0), yticks=[], xticks=[0, 1])
+    axis.set_xticklabels(
+        [f"{W.shape[0]} features\n({dead.sum()} dead)", f"{load.size} neurons in use\n"
+         f"({(load >= 2).sum()} shared)"]
+    )  # fmt: skip
+    axis.grid(False)
+    axis.spines[["left", "bottom"]].set_visible(False)
+    few = f" (largest {MOST_LINES:,} of {total:,})" if total > MOST_LINES else ""
+    axis.set_title(f"Which feature is on which neuron{few}")
+    if handles:
+        axis.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
 
 
 def draw_weights(
@@ -226,6 +284,21 @@ def _image(axis: Axes, W: np.ndarray) -> Any:
     return image
 
 
+def _graph_heights(on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Heights in (0, 1) of features and neurons, on : (n, m).
+
+    Features on shared neurons get at least half of the room. A neuron is level with its
+    features, unless some feature is on several neurons: then neurons are spaced evenly.
+    """
+    load = np.count_nonzero(on, axis=0)
+    sharing = on[:, load >= 2].any(axis=1)
+    room = np.where(sharing, max(1.0, float(np.sum(~sharing)) / max(1, int(sharing.sum()))), 1.0)
+    features = (np.cumsum(room) - 0.5 * room) / room.sum()
+    if (np.count_nonzero(on, axis=1) <= 1).all():
+        return features, features @ on / load
+    return features, (np.arange(load.size) + 0.5) / load.size
+
+
 def _shown_features(final: np.ndarray, shared_neurons: np.ndarray) -> np.ndarray:
     """A few features, up to a third of them on shared neurons."""
     sharing = np.flatnonzero((final[:, shared_neurons] != 0.0).any(axis=1))
@@ -310,30 +383,52 @@ def write_animation(traj: Trajectory, film: Film, path: Path) -> None:
             np.linspace(0, len(frames) - 1, min(FILM_FRAMES, len(frames))).round().astype(np.int64)
         )
 
+        title = left.set_title("W")
+
         def show(k: int) -> None:
             image.set_data(pooled(frames[k]))
             marker.set_xdata([max(film.times[k], right.get_xlim()[0])] * 2)
-            left.set_title(f"W at t = {film.times[k]:.3g}")
+            title.set_text(f"W at t = {film.times[k]:.3g}")
 
         with written_aside(path) as file:
-            write = _write_mp4 if path.suffix.lower() == ".mp4" else _write_gif
-            write(figure, show, chosen, file)
+            if path.suffix.lower() == ".mp4":
+                _write_mp4(figure, show, chosen, file)
+            else:
+                _write_gif(figure, show, (image, marker, title), chosen, file)
 
 
-def _write_gif(figure: Figure, show: Any, chosen: np.ndarray, file: BinaryIO) -> None:
+def _write_gif(
+    figure: Figure,
+    show: Callable[[int], None],
+    moving: Sequence[Artist],
+    chosen: np.ndarray,
+    file: BinaryIO,
+) -> None:
     canvas: Any = FigureCanvasAgg(figure)
     figure.set_dpi(100)
+    canvas.draw()
+    # What stays is laid out and drawn once; that takes far longer than what moves.
+    figure.set_layout_engine("none")
+    for artist in moving:
+        artist.set_animated(True)
+    canvas.draw()
+    still = canvas.copy_from_bbox(figure.bbox)
     images = []
     for k in chosen:
         show(int(k))
-        canvas.draw()
-        images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+        canvas.restore_region(still)
+        for artist in moving:
+            figure.draw_artist(artist)
+        pixels = np.array(canvas.buffer_rgba())
+        images.append(Image.fromarray(pixels).convert("RGB"))
     durations = [100] * (len(images) - 1) + [2000]
     images[0].save(file, format="GIF", save_all=True, append_images=images[1:],
                    duration=durations, loop=0)  # fmt: skip
 
 
-def _write_mp4(figure: Figure, show: Any, chosen: np.ndarray, file: BinaryIO) -> None:
+def _write_mp4(
+    figure: Figure, show: Callable[[int], None], chosen: np.ndarray, file: BinaryIO
+) -> None:
     from matplotlib.animation import FFMpegWriter
 
     writer = FFMpegWriter(fps=10, extra_args=["-f", "mp4", "-pix_fmt", "yuv420p"])

@@ -94,7 +94,7 @@ def summary(
     yield f"{'features':<14}{counts}"
     yield f"{'polysemantic':<14}{polysemantic_neurons(W)} neurons{_expected_line(expected)}"
     if W0 is not None:
-        yield from _census(W0, W)
+        yield from _census(W0, traj)
 
 
 def comparison(
@@ -151,8 +151,9 @@ def _expected_line(expected: Expected | None) -> str:
     )
 
 
-def _census(W0: np.ndarray, W: np.ndarray) -> Iterator[str]:
+def _census(W0: np.ndarray, traj: Trajectory) -> Iterator[str]:
     """Collisions of the initially largest weights and their fate; where the winners started."""
+    log, W = traj.events, traj.final
     history = follow_collisions(np.array([0.0, 1.0]), [W0, W], largest=True, from_start=True)
     for name, benign in (("benign", True), ("malign", False)):
         counts = history.counts(benign=benign)
@@ -166,4 +167,11 @@ def _census(W0: np.ndarray, W: np.ndarray) -> Iterator[str]:
             f"{'winners':<14}{int(won.largest_stayed.sum())} of {ranks.size} features keep their "
             f"initially largest weight; initial rank: median {np.median(ranks):g}, largest "
             f"{ranks.max()}; {int(np.sum(won.alive & ~won.kept_sign))} changed sign"
+        )
+    if log.weights_logged:
+        alive = np.flatnonzero(won.alive)
+        revived = int(np.sum(log.ever_revived(alive, won.neuron[alive])))
+        yield (
+            f"{'events':<14}{log.extinctions.time.size:,} weights reached zero, "
+            f"{log.revivals.time.size:,} left it, {revived} of them to win"
         )

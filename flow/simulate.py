@@ -96,8 +96,9 @@ def _compare(argv: list[str]) -> int:
         CompareOptions, argv, prog=f"{PROG} compare", description=ABOUT_COMPARE
     )
     output = options.output
-    if output.animate is not None:
-        raise InputError("--animate: expected a single run, got compare; leave --animate out")
+    for flag, path in (("animate", output.animate), ("bipartite", output.bipartite)):
+        if path is not None:
+            raise InputError(f"--{flag}: expected a single run, got compare; leave --{flag} out")
     names = options.comparison.subsets
     files = {name: _sibling(output.out, name) for name in names}
     _check_outputs(options, [path for path in files.values() if path is not None])
@@ -124,7 +125,7 @@ def _compare(argv: list[str]) -> int:
     if output.plot is not None:
         from flow import plots
 
-        laws = {name: _law(traj) for name, traj in runs.items()}
+        laws = {name: closed_form(traj) for name, traj in runs.items()}
         plots.write_figure(plots.comparison(runs, films, laws), output.plot)
     if not output.quiet:
         from flow import report
@@ -216,6 +217,7 @@ def _check_outputs(
     named = [("out", path) for path in (_shown_paths(output.out) if data is None else data)]
     named += [("plot", path) for path in _shown_paths(output.plot)]
     named += [("animate", path) for path in _shown_paths(output.animate)]
+    named += [("bipartite", path) for path in _shown_paths(output.bipartite)]
     for flag, path in named:
         check_output(flag, path, overwrite=output.overwrite)
     if len({path.resolve() for _, path in named}) < len(named):
@@ -317,6 +319,7 @@ def _integrate(
             max_seconds=math.inf if how.max_seconds is None else how.max_seconds,
             progress=_shows_progress(options, given),
             watch=film,
+            events=options.output.census,
             metadata={**start.about, "command": shlex.join([*PROG.split(), *argv])},
         )
     except (ValueError, ImportError, NotImplementedError) as error:
@@ -349,18 +352,20 @@ def _write(options: SimulateOptions, traj: Trajectory, film: Film | None) -> lis
     output = options.output
     if output.out is not None:
         _save(traj, output.out)
-    if film is not None:
+    if film is not None or output.bipartite is not None:
         from flow import plots
 
-        law = _law(traj)
         try:
-            if output.plot is not None:
-                plots.write_figure(plots.single_run(traj, film, law), output.plot)
-            if output.animate is not None:
+            if film is not None and output.plot is not None:
+                plots.write_figure(plots.single_run(traj, film, closed_form(traj)), output.plot)
+            if film is not None and output.animate is not None:
                 plots.write_animation(traj, film, output.animate)
+            if output.bipartite is not None:
+                plots.write_figure(plots.bipartite(traj), output.bipartite)
         except OSError as error:
             raise InputError(f"expected room for the pictures, got: {error}") from error
-    return [*_shown(output.out), *_shown(output.plot), *_shown(output.animate)]
+    pictures = (output.plot, output.animate, output.bipartite)
+    return [*_shown(output.out), *(name for path in pictures for name in _shown(path))]
 
 
 def _save(traj: Trajectory, path: Path) -> None:
@@ -382,7 +387,7 @@ def _expected(traj: Trajectory) -> Expected | None:
     return Expected(paper=float(paper_count(n, m)), slot_mean=law.mean(), slot_std=law.std())
 
 
-def _law(traj: Trajectory) -> Law | None:
+def closed_form(traj: Trajectory) -> Law | None:
     """The closed-form law of sparsification for a normal start with interference off.
 
     It is drawn through runs with interference as well, which is what shows the difference.
