@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import tyro
@@ -75,6 +76,7 @@ def main(
     m: int = 128,
     lam: float = 0.01,
     seeds: int = 20,
+    draws: int = 4,
     noises: tuple[float, ...] = (1e-3, 1e-2, 5e-2),
 ) -> None:
     """Duplicate every polysemantic neuron of every run, one at a time.
@@ -84,20 +86,22 @@ def main(
         m: neurons.
         lam: strength of the regularization.
         seeds: runs, with seeds 0, 1, ...
+        draws: how often the noise is drawn for every neuron.
         noises: standard deviations of the noise.
     """
     forces: list[Force] = [FeatureBenefit(), Interference(), Regularization(lam)]
     before = [integrate(forces, gaussian_init(n, m, seed=seed)).final for seed in range(seeds)]
     print(f"n = {n}, m = {m}, λ = {lam}, {seeds} seeds; intervals of 95 % over seeds")
-    print("| noise | neurons | features part, share | 95 % interval | together | other | "
+    print("| noise | trials | features part, share | 95 % interval | together | other | "
           "larger copy kept | others disturbed |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|")
+    noise_seeds = count(1_000_000)
     for name, edit in (("independent", duplicate), ("opposed", opposed)):
         for noise in noises:
             trials = []
             for seed, W in enumerate(before):
-                for neuron in np.flatnonzero(np.count_nonzero(W, axis=0) == 2):
-                    edited = edit(W, int(neuron), noise=noise, seed=1000 * seed + int(neuron))
+                for neuron in np.flatnonzero(np.count_nonzero(W, axis=0) == 2).repeat(draws):
+                    edited = edit(W, int(neuron), noise=noise, seed=next(noise_seeds))
                     trials.append(cure(forces, W, edited, int(neuron), seed))
             outcomes = Counter(trial.outcome for trial in trials)
             by_seed = [

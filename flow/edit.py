@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -203,7 +204,9 @@ def _edit(argv: list[str]) -> int:
         )
     name = words[0]
     kind = EDITS[name]
-    wanted: Any = parse_flags(kind, flags, kind(), f"{PROG} FILE.npz {name}", kind.__doc__ or "")
+    wanted: Any = parse_flags(
+        kind, flags, kind(), f"{PROG} FILE.npz {name}", cleandoc(kind.__doc__ or "")
+    )
     if not with_file:
         raise InputError(f"expected FILE.npz before {name}, got none")
     path = Path(argv[0])

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 from typing import Any
@@ -429,16 +430,17 @@ def test_the_summary_counts_what_is_there(
 # Through the shell -------------------------------------------------------------------------------
 
 
-def shell(*argv: str, cwd: Path, isolated: bool = False) -> subprocess.CompletedProcess[str]:
-    flags = ["-I"] if isolated else []
-    return subprocess.run([sys.executable, *flags, *argv], cwd=cwd, capture_output=True, text=True,
-                          timeout=200, check=False)  # fmt: skip
+def shell(*argv: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *argv], cwd=cwd, env={**os.environ, **env},
+                          capture_output=True, text=True, timeout=200, check=False)  # fmt: skip
 
 
 def test_module_and_script_do_the_same(tmp_path: Path) -> None:
     argv = [*SMALL, "--t-end", "3", "--out"]
-    module = shell("-m", "flow.simulate", *argv, "a.npz", cwd=tmp_path)
-    script = shell(str(ROOT / "flow/simulate.py"), *argv, "b.npz", cwd=tmp_path)
+    module = shell("-m", "flow.simulate", *argv, "a.npz", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    # Without the site's .pth files an editable install is as good as none.
+    script = shell("-S", str(ROOT / "flow/simulate.py"), *argv, "b.npz", cwd=tmp_path,
+                   PYTHONPATH=sysconfig.get_path("purelib"))  # fmt: skip
     assert (module.returncode, script.returncode) == (0, 0), module.stderr + script.stderr
     assert module.stdout.splitlines()[:4] == script.stdout.splitlines()[:4]
     a, b = Trajectory.load(tmp_path / "a.npz"), Trajectory.load(tmp_path / "b.npz")
