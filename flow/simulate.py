@@ -64,8 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: expected files that can be written, got: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print("interrupted before there was anything to save", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return 130
 
 
@@ -119,7 +122,7 @@ def _compare(argv: list[str]) -> int:
             films[name] = film
         path = files[name]
         if path is not None:
-            _save(traj, path)
+            traj.save(path)
         if traj.status.name == "INTERRUPTED":
             break
     if output.plot is not None:
@@ -351,28 +354,15 @@ def _write(options: SimulateOptions, traj: Trajectory, film: Film | None) -> lis
     """Write what was asked for, the run first; returns the names."""
     output = options.output
     if output.out is not None:
-        _save(traj, output.out)
-    if film is not None or output.bipartite is not None:
+        traj.save(output.out)
+    if film is not None:
         from flow import plots
 
-        try:
-            if film is not None and output.plot is not None:
-                plots.write_figure(plots.single_run(traj, film, closed_form(traj)), output.plot)
-            if film is not None and output.animate is not None:
-                plots.write_animation(traj, film, output.animate)
-            if output.bipartite is not None:
-                plots.write_figure(plots.bipartite(traj), output.bipartite)
-        except OSError as error:
-            raise InputError(f"expected room for the pictures, got: {error}") from error
-    pictures = (output.plot, output.animate, output.bipartite)
-    return [*_shown(output.out), *(name for path in pictures for name in _shown(path))]
-
-
-def _save(traj: Trajectory, path: Path) -> None:
-    try:
-        traj.save(path)
-    except OSError as error:
-        raise InputError(f"--out: expected {path} to take the run, got: {error}") from error
+        if output.plot is not None:
+            plots.write_figure(plots.single_run(traj, film, closed_form(traj)), output.plot)
+        if output.animate is not None:
+            plots.write_animation(traj, film, output.animate)
+    return [*_shown(output.out), *_shown(output.plot), *_shown(output.animate)]
 
 
 def _expected(traj: Trajectory) -> Expected | None:

@@ -396,6 +396,19 @@ def test_a_run_that_gives_up_says_so_with_its_exit_code(
     assert "not finished" in capsys.readouterr().out
 
 
+def test_a_full_disk_ends_in_one_line_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    argv = [*SMALL, "--t-end", "1", "--out", str(tmp_path / "run.npz")]
+    said = assert_refused(simulate.main(argv), capsys, argv)
+    assert "No space left" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_compare_tells_and_saves_every_subset(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
