@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -65,9 +66,10 @@ def summary(
 ) -> Iterator[str]:
     """Lines about one run; with W0 : (n, m), its start, also what became of the winners."""
     about, W = traj.parameters, traj.final
-    yield f"{'forces':<14}{_forces_line(traj)}"
+    yield f"{'forces':<14}{_forces_line(about['forces'])}"
     yield f"{'start':<14}{_start_line(traj)}"
-    yield f"{'status':<14}{traj.message} ({traj.status.value})"
+    label, _, meaning = traj.status.value.partition(": ")
+    yield f"{'status':<14}{traj.message}{f' ({label}: {meaning})' if meaning else ''}"
     mark = traj.certificate
     line = f"largest |dW/dt| {mark.residual:.1e} (rest is {mark.tolerance:.1e})"
     if not math.isnan(mark.curvature):
@@ -126,9 +128,9 @@ def _short(state: FeatureState) -> str:
     return state.name.lower().replace("_", " ")
 
 
-def _forces_line(traj: Trajectory) -> str:
+def _forces_line(forces: Sequence[Mapping[str, Any]]) -> str:
     parts = []
-    for force in traj.parameters["forces"]:
+    for force in forces:
         values = ", ".join(f"{key} {value:g}" for key, value in force.items() if key != "name")
         parts.append(f"{force['name']} ({values})")
     return ", ".join(parts) or "none"
@@ -138,7 +140,10 @@ def _start_line(traj: Trajectory) -> str:
     about, known = traj.parameters, traj.metadata
     line = f"n = {about['n']} features, m = {about['m']} neurons"
     if "init" in known:
-        return f"{line}, from {known['init']} at t = {known['init_time']:g}"
+        line += f", from {known['init']} at t = {known['init_time']:g}"
+        earlier = known["init_about"].get("parameters", {}).get("forces", about["forces"])
+        changed = earlier != about["forces"]
+        return f"{line}; forces until then: {_forces_line(earlier)}" if changed else line
     return f"{line}, seed {known['seed']}, scale {known['scale']:g}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -246,6 +247,26 @@ def test_a_gif_has_the_frames_of_the_film(
     assert 2 <= count <= 12  # frames that look alike are merged
     assert np.abs(first - last).max() > 50
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_an_mp4_is_written_where_ffmpeg_is_found(
+    drawn: tuple[Trajectory, Film], tmp_path: Path
+) -> None:
+    traj, film = drawn
+    path = tmp_path / "run.mp4"
+    plots.write_animation(traj, film, path)
+    assert path.read_bytes()[4:8] == b"ftyp"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_mp4_is_refused_before_the_run_where_ffmpeg_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert simulate.main(["--animate", str(tmp_path / "run.mp4")]) == 2
+    assert "ffmpeg" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_end_can_be_drawn(tmp_path: Path) -> None:

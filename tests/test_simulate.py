@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flow import Status, Trajectory, simulate
+from flow import Status, Trajectory, report, simulate
 from flow.schemes import ProximalChebyshev
 
 ROOT = Path(__file__).parents[1]
@@ -366,6 +366,8 @@ def test_forces_are_toggled_in_the_middle_of_a_run(tmp_path: Path) -> None:
     assert second.times[0] == first.times[-1] == 5.0
     np.testing.assert_array_equal(second.weights[0], first.final)
     assert second.metadata["init_about"]["metadata"]["seed"] == 0
+    said = next(line for line in report.summary(second, None) if line.startswith("start"))
+    assert "forces until then: FeatureBenefit (strength 1), Regularization (lam 0.01)" in said
 
 
 def test_ctrl_c_saves_what_was_reached_and_says_130(
