@@ -359,6 +359,16 @@ def test_a_sparse_run_continues_bitwise_until_rest(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rest.weights, whole.weights[1:])
 
 
+def test_a_closed_form_run_continues_up_to_rounding(tmp_path: Path) -> None:
+    # Its closed form counts from where it starts, so that rounding differs after a save point.
+    argv = ["--no-interference", "--lam", "0.05", "--save-at", "3", "--t-end", "20"]
+    whole = run(tmp_path, *SMALL, *argv)
+    rest = run(tmp_path, *argv, "--init", str(tmp_path / "run.npz"), "--init-time", "3",
+               name="rest.npz")  # fmt: skip
+    assert whole.parameters["backend"] == rest.parameters["backend"] == "exact"
+    np.testing.assert_allclose(rest.weights, whole.weights, rtol=0.0, atol=1e-13)
+
+
 def test_forces_are_toggled_in_the_middle_of_a_run(tmp_path: Path) -> None:
     first = run(tmp_path, *SMALL, "--no-interference", "--t-end", "5")
     second = run(tmp_path, "--init", str(tmp_path / "run.npz"), "--t-end", "9", name="second.npz")
