@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -50,6 +50,7 @@ def test_few_sharing_features_get_half_of_the_room() -> None:
     assert found[plots.ALONE, True][:, 0, 1].min() == pytest.approx(0.5 + 0.5 / 16)
 
 
+@settings(max_examples=30)
 @given(W=sparse_weights())
 def test_every_weight_is_a_line_in_the_colour_of_its_neuron(W: NDArray) -> None:
     found = drawn(W)
