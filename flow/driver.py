@@ -319,6 +319,9 @@ def _names(forces: Sequence[Force]) -> list[str]:
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 4.0
 _LONGEST_GROWTH = 3.0
 """Steps stay below this over the fastest row growth: e^(growth·h) amplifies rounding."""
+_LONGEST_OVERLAP = 1.5
+"""Steps stay below this over the largest Σ_j φ(G_ij): through it rows that share a neuron grow at
+each other's cost, a balance that a scheme loses where it treats growth and drift apart for long."""
 _FIXED_STEP_RTOL = 1e-8
 """Accuracy asked of the row solver where steps are fixed."""
 
@@ -376,7 +379,7 @@ def _run_steps(
                 message = f"stopped at t = {t:g} after max_seconds = {limits.max_seconds:g}"
                 break
             if limits.fixed_step is None:
-                h = min(h, _longest_step(sums, slots))
+                h = min(h, _longest_step(sums, slots, state))
             target = pending[0] if pending else limits.t_end
             landing = target is not None and t + 1.0000001 * h >= target
             step = target - t if landing and target is not None else h
@@ -461,11 +464,14 @@ def _first_step(sums: np.ndarray, rtol: float, slots: Slots) -> float:
     return min(longest, 0.1 * rtol ** (1.0 / 3.0) / fastest) if fastest > 0.0 else longest
 
 
-def _longest_step(sums: np.ndarray, slots: Slots) -> float:
+def _longest_step(sums: np.ndarray, slots: Slots, state: State) -> float:
+    overlap = float(state.overlaps[:, 0].max())
+    longest = _LONGEST_OVERLAP / overlap if overlap > 0.0 else math.inf
     if slots.growth_quadratic == 0.0:
-        return math.inf
-    growth = np.abs(slots.growth_constant - slots.growth_quadratic * sums[:, 1]).max()
-    return _LONGEST_GROWTH / float(growth) if growth > 0.0 else math.inf
+        return longest
+    growth = slots.growth_constant - state.overlaps[:, 2] - slots.growth_quadratic * sums[:, 1]
+    fastest = float(np.abs(growth).max())
+    return min(longest, _LONGEST_GROWTH / fastest) if fastest > 0.0 else longest
 
 
 class _Bar:

@@ -59,6 +59,7 @@ def write_changes(
     after: np.ndarray,
     drift_before: np.ndarray,
     drift_after: np.ndarray,
+    radial: np.ndarray,
     h: float,
     g0: float,
     g1: float,
@@ -69,15 +70,16 @@ def write_changes(
 ) -> None:
     """Entry and delay : (events,) of every change; row i writes from first[kind, i] on.
 
-    The delay is the time since the start of the step. A weight dies where u' = a u − (λ ± C)
-    reaches zero with a and C the means over the step; it revives where |C|, taken as linear in
-    time, passes λ, or together with its death if it goes straight through zero.
+    radial : (n,) mean radial rate of the drift, part of a. The delay is the time since the start
+    of the step. A weight dies where u' = a u − (λ ± C) reaches zero with a and C the means over
+    the step; it revives where |C|, taken as linear in time, passes λ, or together with its death
+    if it goes straight through zero.
     """
     for i in prange(start.size - 1):
         begin, end = start[i], start[i + 1]
         dead, born = first[EXTINCTION, i], first[REVIVAL, i]
         squared = _squared_norm(before, begin, end) + _squared_norm(after, begin, end)
-        growth = g0 - 0.5 * g1 * squared
+        growth = g0 - radial[i] - 0.5 * g1 * squared
         for e in range(begin, end):
             w0 = before[e]
             w1 = after[e]

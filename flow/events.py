@@ -165,7 +165,8 @@ class EventRecorder:
         ends = np.cumsum(counts).reshape(counts.shape)
         entry, delay = np.empty(total, np.int64), np.empty(total)
         event_kernels.write_changes(
-            layout.start, state.W, proposal.W, state.C, proposal.C, h,
+            layout.start, state.W, proposal.W, state.C, proposal.C,
+            0.5 * (state.overlaps[:, 2] + proposal.overlaps[:, 2]), h,
             slots.growth_constant, slots.growth_quadratic, slots.l1, ends - counts, entry, delay,
         )  # fmt: skip
         died = int(ends[event_kernels.EXTINCTION, -1])

@@ -1,8 +1,9 @@
 """The field as the integrators sample it: where the weights are stored, and their drift.
 
-A :class:`State` holds W and its drift C, (dW_i/dt = growth·W_i − C_i − λ·sign W_i), as flat arrays
-in a :class:`Layout`: dense while W is full, a list of entries per row once few are left. Neurons
-that are zero in every row are dropped for good, since no equivariant force can revive them.
+A :class:`State` holds W and its drift C, dW_i/dt = (growth − ρ_i) W_i − C_i − λ·sign W_i with C_i
+perpendicular to W_i, as flat arrays in a :class:`Layout`: dense while W is full, a list of entries
+per row once few are left. Neurons that are zero in every row are dropped for good, since no
+equivariant force can revive them.
 """
 
 from __future__ import annotations
@@ -73,9 +74,9 @@ class State:
     W: np.ndarray
     """(entries,)"""
     C: np.ndarray
-    """(entries,) drift."""
+    """(entries,) drift, without its radial part."""
     overlaps: np.ndarray
-    """(n, 2): Σ_j φ(G_ij) and Σ_j ReLU(G_ij)²."""
+    """(n, 3): Σ_j φ(G_ij), Σ_j ReLU(G_ij)², and the radial rate ρ_i of the drift."""
     stiffness: float
     """Upper estimate of the fastest rate of the drift, 1/time."""
 
@@ -126,7 +127,7 @@ class Field:
             flat = W[rows, column]
         else:
             layout, flat = _dense_layout(self.n, live), W.ravel()
-        state = State(layout, flat, np.zeros_like(flat), np.zeros((self.n, 2)), 0.0)
+        state = State(layout, flat, np.zeros_like(flat), np.zeros((self.n, 3)), 0.0)
         outside = self.sample(state, state.W, state.C, state.overlaps, search=True)
         self.settle(state, outside)
         return state
@@ -163,8 +164,11 @@ class Field:
                 )
             else:
                 out[:] = 0.0
+                overlaps[:] = 0.0
             for force in self.slots.drifts:
                 out.reshape(grid)[...] -= force.drift(W.reshape(grid))
+            if self.slots.drifts:
+                kernels.take_radial(out.reshape(grid), W.reshape(grid), overlaps)
             return None
         assert layout.column_index is not None
         if self._scratch.shape[1] < layout.width:
@@ -277,7 +281,7 @@ class Field:
         out = row_kernels.allocate_row_sums(self.n)
         slots = self.slots
         row_kernels.sum_rows(
-            state.layout.start, state.W, state.C,
+            state.layout.start, state.W, state.C, state.overlaps[:, 2],
             slots.growth_constant, slots.growth_quadratic, slots.l1, out,
         )  # fmt: skip
         return out

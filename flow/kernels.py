@@ -1,4 +1,7 @@
-"""Numba kernels for interference: drift C_i = c Σ_{j≠i} ReLU(G_ij) W_j, dense and sparse.
+"""Numba kernels for interference: drift c Σ_{j≠i} ReLU(G_ij) W_j = ρ_i W_i + C_i, dense and sparse.
+
+C_i is perpendicular to W_i. The radial part is linear in the length of W_i just as growth is, which
+it may nearly cancel, so integrators treat the two together.
 
 Dense: G = W Wᵀ and C = φ(G) W in row tiles of a size fixed by (n, m), each tile one
 single-threaded BLAS product, threads across tiles; so results do not depend on the number of
@@ -23,9 +26,37 @@ def tile_rows(n: int, m: int) -> int:
     return max(16, min(128, -(-n // 8)))
 
 
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+def _radial_rate(C, W):
+    """C·W/‖W‖²; zero for a zero row."""
+    along = 0.0
+    squared = 0.0
+    for k in range(W.size):
+        along += C[k] * W[k]
+        squared += W[k] * W[k]
+    return along / squared if squared > 0.0 else 0.0
+
+
+@njit(cache=True, error_model="numpy")
+def _take_radial(C, W):
+    """Make C perpendicular to W; returns ρ."""
+    rho = _radial_rate(C, W)
+    if rho != 0.0:
+        for k in range(W.size):
+            C[k] -= rho * W[k]
+    return rho
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def take_radial(C, W, row_sums):
+    """The same for every row of C, W : (n, m), added to what row_sums[:, 2] holds."""
+    for i in prange(W.shape[0]):
+        row_sums[i, 2] += _take_radial(C[i], W[i])
+
+
 @njit(cache=True, parallel=True, error_model="numpy")
 def dense_interference(W, strength, tile, G, phi, C, row_sums):
-    """C = φ W for W : (n, m); fills G, phi : (n, n) and row_sums : (n, 2), see Field.sample."""
+    """C = φ W for W : (n, m); fills G, phi : (n, n) and row_sums : (n, 3), see Field.sample."""
     n = W.shape[0]
     blocks = (n + tile - 1) // tile
     for p in prange(blocks * (blocks + 1) // 2):
@@ -57,6 +88,7 @@ def dense_interference(W, strength, tile, G, phi, C, row_sums):
                 squares += phi[i, j] * phi[i, j]
             row_sums[i, 0] = total
             row_sums[i, 1] = squares / (strength * strength)
+            row_sums[i, 2] = _take_radial(C[i], W[i])
 
 
 @njit(cache=True, error_model="numpy")
@@ -151,6 +183,7 @@ def sparse_interference(
         outside_count[i] = count
         row_sums[i, 0] = strength * total
         row_sums[i, 1] = squares
+        row_sums[i, 2] = _take_radial(C[start[i] : start[i + 1]], W[start[i] : start[i + 1]])
 
 
 @njit(cache=True, error_model="numpy")

@@ -1,6 +1,7 @@
 """Numba kernels for one row of the flow under a drift that is constant in time.
 
-Over a step the interference felt by a row is replaced by its mean D_i. What is left,
+Over a step the interference felt by a row, ρ_i W_i + D_i, is replaced by the means of ρ_i and D_i.
+What is left, with g₀ standing for g₀ − ρ_i,
 
     dW_ik/dt = (g₀ − g₁ ‖W_i‖²) W_ik − D_ik − λ·sign(W_ik),
 
@@ -212,12 +213,15 @@ KINK = 0.01
 
 @njit(cache=True, error_model="numpy")
 def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
-    """E, S over a step h, and an estimate of the row's error (a norm, like ‖W_i‖₂)."""
+    """E, S over a step h, ‖W_i‖² after it, and an estimate of the row's error (a norm).
+
+    ‖W_i‖² is 0 where g1 = 0: nothing depends on it then.
+    """
     if g1 == 0.0:
-        return math.exp(g0 * h), h * _phi(-g0 * h)[0], 0.0
+        return math.exp(g0 * h), h * _phi(-g0 * h)[0], 0.0, 0.0
     q0, slope, speed = _moments(W, D, scale, lam, begin, end)
     if speed == 0.0 and q0 == 0.0:
-        return 1.0, h, 0.0
+        return 1.0, h, 0.0, 0.0
     slope *= 2.0
     y, S, solved = _two_scalars(h, 1, g0, g1, q0, slope, speed, 0.0, 0.0)
     if not (0.0 < S < 1e100):
@@ -252,30 +256,39 @@ def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
             pieces *= 2
             y_low, S_low, solved_low = y, S, solved
         if not error < FAILED:
-            return 1.0, 0.0, FAILED
+            return 1.0, 0.0, 0.0, FAILED
         if abs(S - guess) <= 1e-2 * guess:
             break
     # The cubic that ignores the slope at S tells how much the shape of Q is in doubt.
     y_low, S_low, solved = _two_scalars(h, 2 * pieces, g0, g1, q0, slope, cubic2, cubic3, 0.0)
     if not solved:
-        return 1.0, 0.0, FAILED
+        return 1.0, 0.0, 0.0, FAILED
     error += _difference(E, norm, speed, y, S, y_low, S_low)
     # Each extinction within the step bends Q, and three samples may miss it: add what that is
     # worth, as for bends at independent places.
     missed = KINK * guess * guess * math.sqrt(kinks)
     error += 0.5 * norm * missed * min(2.0 * g1 * h, 1.0 / max(q_full, 1e-300))
-    return E, S, error
+    return E, S, E * E * q_full, error
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def advance_rows(start, W, D, scale, h, g0, g1, lam, accuracy, out, row_error):
-    """out = W after time h under the mean drift scale·D; row_error (n,) in units of ‖W_i‖₂.
+def advance_rows(start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, row_error):
+    """out = W after time h under the mean drift scale·D and mean radial rates rho : (n,).
 
-    `accuracy` is the error of the two scalars that is small enough not to be reduced further.
+    rho0 : (n,) radial rates at the beginning. The length of a row answers to them within
+    1/growth, so after a longer step it must reflect the rate as it ends, 2·mean − rho0: to first
+    order the relative change of length is −2 (ρ − ρ₀) h (φ₂ − φ₁/2)(−2 g₁ ‖W_i‖² h), which is
+    O(h²) on short steps. row_error : (n,) in units of ‖W_i‖₂; `accuracy` is the error of the two
+    scalars that is small enough not to be reduced further.
     """
     for i in prange(start.size - 1):
         begin, end = start[i], start[i + 1]
-        E, S, row_error[i] = _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end)
+        E, S, squared, row_error[i] = _solve_row(
+            W, D, scale, h, g0 - rho[i], g1, lam, accuracy, begin, end
+        )
+        phi1, phi2, _ = _phi(-2.0 * g1 * squared * h)
+        change = -2.0 * (rho[i] - rho0[i]) * h * (phi2 - 0.5 * phi1)
+        E *= 1.0 + min(max(change, -0.5), 0.5)
         _write_row(W, D, scale, lam, E, S, begin, end, out)
 
 
@@ -288,8 +301,11 @@ def accumulate_drift(start, mu, nu, mu_tilde, gamma_tilde, C, C0, P, previous):
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def add_drift_error(start, W, P, C0, C1, h, factor, row_error):
-    """Add factor·h·‖P − (C0 + C1)/2‖ over the non-zeros, then divide by max(1, ‖W_i‖₂)."""
+def add_drift_error(start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_error):
+    """Add factor·h·‖P − (C0 + C1)/2‖ over the non-zeros, then divide by max(1, ‖W_i‖₂).
+
+    The same for the radial rates, rho against (rho0 + rho1)/2, damped as the length is.
+    """
     for i in prange(start.size - 1):
         squared = 0.0
         defect = 0.0
@@ -299,19 +315,21 @@ def add_drift_error(start, W, P, C0, C1, h, factor, row_error):
                 squared += w * w
                 e = P[k] - 0.5 * (C0[k] + C1[k])
                 defect += e * e
+        radial = (rho[i] - 0.5 * (rho0[i] + rho1[i])) * _phi(-2.0 * g1 * squared * h)[0]
+        defect += squared * radial * radial
         row_error[i] = (row_error[i] + factor * h * math.sqrt(defect)) / max(
             1.0, math.sqrt(squared)
         )
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def soft_threshold_step(start, W, D, h, g0, g1, lam, out):
-    """Proximal Euler: out = shrink(W + h[(g₀ − g₁‖W_i‖²)W_i − D_i], hλ)."""
+def soft_threshold_step(start, W, D, rho, h, g0, g1, lam, out):
+    """Proximal Euler: out = shrink(W + h[(g₀ − ρ_i − g₁‖W_i‖²)W_i − D_i], hλ)."""
     for i in prange(start.size - 1):
         squared = 0.0
         for k in range(start[i], start[i + 1]):
             squared += W[k] * W[k]
-        growth = g0 - g1 * squared
+        growth = g0 - rho[i] - g1 * squared
         for k in range(start[i], start[i + 1]):
             x = W[k] + h * (growth * W[k] - D[k])
             size = abs(x) - h * lam
@@ -323,7 +341,7 @@ ROW_SUMS = ("l1", "squared_norm", "l4", "nonzeros", "violation", "dissipation")
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def sum_rows(start, W, C, g0, g1, lam, out):
+def sum_rows(start, W, C, rho, g0, g1, lam, out):
     """Per row: ‖W‖₁, ‖W‖₂², ‖W‖₄⁴, non-zeros, largest |dW/dt| and Σ (dW/dt)², out : (n, 6)."""
     for i in prange(start.size - 1):
         l1 = 0.0
@@ -337,7 +355,7 @@ def sum_rows(start, W, C, g0, g1, lam, out):
                 squared += w * w
                 fourth += w * w * w * w
                 nonzeros += 1
-        growth = g0 - g1 * squared
+        growth = g0 - rho[i] - g1 * squared
         violation = 0.0
         dissipation = 0.0
         for k in range(start[i], start[i + 1]):

@@ -90,7 +90,7 @@ class ProximalChebyshev:
     """Row growth and ℓ1 exact, interference by a stabilised explicit recurrence. Order two.
 
     Stage j starts from W at the beginning of the step and solves every row over c_j h under the
-    mean drift P_j/c_j (:mod:`flow.row_kernels`), where
+    mean drift P_j/c_j (:mod:`flow.row_kernels`; the same for its radial rates), where
 
         P_1 = μ̃₁ C₀,    P_j = μ_j P_{j−1} + ν_j P_{j−2} + μ̃_j C(K_{j−1}) + γ̃_j C₀.
 
@@ -107,31 +107,37 @@ class ProximalChebyshev:
     def propose(self, field: Field, state: State, h: float, rtol: float) -> Proposal:
         slots = field.slots
         start, W, C0 = state.layout.start, state.W, state.C
-        row_problem = (slots.growth_constant, slots.growth_quadratic, slots.l1, 0.05 * rtol)
+        g1 = slots.growth_quadratic
+        row_problem = (slots.growth_constant, g1, slots.l1, 0.05 * rtol)
         error = np.zeros(field.n)
         W_new = np.empty_like(W)
         overlaps = np.zeros_like(state.overlaps)
+        rho0 = state.overlaps[:, 2]
         if not slots.has_drift:
-            row_kernels.advance_rows(start, W, C0, 1.0, h, *row_problem, W_new, error)
-            row_kernels.add_drift_error(start, W_new, C0, C0, C0, h, 0.0, error)
+            row_kernels.advance_rows(start, W, C0, 1.0, rho0, rho0, h, *row_problem, W_new, error)
+            row_kernels.add_drift_error(
+                start, W_new, C0, C0, C0, rho0, rho0, rho0, h, g1, 0.0, error
+            )
             return Proposal(W_new, C0.copy(), overlaps, None, float(error.max()))
         stages = chebyshev_stages(h, state.stiffness)
         r = _recurrence(stages)
         C = np.empty_like(C0)
         P, previous = r.gamma_tilde[1] * C0, np.zeros_like(C0)
+        R, R_previous = r.gamma_tilde[1] * rho0, np.zeros_like(rho0)
         for j in range(1, stages):
             row_kernels.advance_rows(
-                start, W, P, 1.0 / r.c[j], r.c[j] * h, *row_problem, W_new, error
+                start, W, P, 1.0 / r.c[j], R / r.c[j], rho0, r.c[j] * h, *row_problem, W_new, error
             )
             field.sample(state, W_new, C, overlaps)
-            row_kernels.accumulate_drift(
-                start, r.mu[j + 1], r.nu[j + 1], r.mu_tilde[j + 1], r.gamma_tilde[j + 1],
-                C, C0, P, previous,
-            )  # fmt: skip
+            line = (r.mu[j + 1], r.nu[j + 1], r.mu_tilde[j + 1], r.gamma_tilde[j + 1])
+            row_kernels.accumulate_drift(start, *line, C, C0, P, previous)
             P, previous = previous, P
-        row_kernels.advance_rows(start, W, P, 1.0, h, *row_problem, W_new, error)
+            R, R_previous = np.dot(line, (R, R_previous, overlaps[:, 2], rho0)), R
+        row_kernels.advance_rows(start, W, P, 1.0, R, rho0, h, *row_problem, W_new, error)
         outside = field.sample(state, W_new, C, overlaps, search=True)
-        row_kernels.add_drift_error(start, W_new, P, C0, C, h, 0.8, error)
+        row_kernels.add_drift_error(
+            start, W_new, P, C0, C, R, rho0, overlaps[:, 2], h, g1, 0.8, error
+        )
         if outside is not None:
             kernels.late_revivals(slots.l1, h, outside.counts, outside.values, error)
         return Proposal(W_new, C, overlaps, outside, float(error.max()))
@@ -156,7 +162,7 @@ class ProximalEuler:
         W_new, C = np.empty_like(state.W), np.empty_like(state.C)
         overlaps = np.zeros_like(state.overlaps)
         row_kernels.soft_threshold_step(
-            state.layout.start, state.W, state.C, h,
+            state.layout.start, state.W, state.C, state.overlaps[:, 2], h,
             slots.growth_constant, slots.growth_quadratic, slots.l1, W_new,
         )  # fmt: skip
         outside = field.sample(state, W_new, C, overlaps, search=True)
@@ -180,25 +186,25 @@ class BogackiShampine:
         overlaps = np.zeros_like(state.overlaps)
         slots = field.slots
 
-        def rate(W: np.ndarray, C: np.ndarray) -> np.ndarray:
-            growth = slots.growth_constant - slots.growth_quadratic * (W * W).sum(axis=1)
-            return growth[:, None] * W - C
+        C = np.empty_like(state.C)
 
-        def sample(W: np.ndarray) -> np.ndarray:
-            C = np.empty(W.size, W.dtype)
+        def rate(W: np.ndarray, C: np.ndarray, rho: np.ndarray) -> np.ndarray:
+            growth = slots.growth_constant - rho - slots.growth_quadratic * (W * W).sum(axis=1)
+            return growth.astype(W.dtype)[:, None] * W - C.reshape(grid)
+
+        def sampled_rate(W: np.ndarray) -> np.ndarray:
             field.sample(state, W.ravel(), C, overlaps)
-            return C.reshape(grid)
+            return rate(W, C, overlaps[:, 2])
 
         W = state.W.reshape(grid)
-        k1 = rate(W, state.C.reshape(grid))
+        k1 = rate(W, state.C, state.overlaps[:, 2])
         stage = W + h * 0.5 * k1
-        k2 = rate(stage, sample(stage))
+        k2 = sampled_rate(stage)
         stage = W + h * 0.75 * k2
-        k3 = rate(stage, sample(stage))
+        k3 = sampled_rate(stage)
         W_new = W + h * (2.0 * k1 + 3.0 * k2 + 4.0 * k3) / 9.0
-        C = sample(W_new)
-        k4 = rate(W_new, C)
+        k4 = sampled_rate(W_new)
         defect = h * (-5.0 * k1 / 72.0 + k2 / 12.0 + k3 / 9.0 - k4 / 8.0)
         size = np.maximum(1.0, np.linalg.norm(W_new, axis=1))
         error = float(np.max(np.linalg.norm(defect, axis=1) / size))
-        return Proposal(W_new.ravel(), C.ravel(), overlaps, None, error)
+        return Proposal(W_new.ravel(), C, overlaps, None, error)

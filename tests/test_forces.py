@@ -32,6 +32,7 @@ def from_slots(force: Force, W: np.ndarray) -> np.ndarray:
     growth = slots.growth_constant - slots.growth_quadratic * squared
     drift = np.zeros_like(W)
     drift[:, state.layout.neurons] = state.C.reshape(W.shape[0], -1)
+    growth -= state.overlaps[:, 2]
     return growth[:, None] * W - drift - slots.l1 * np.sign(W)
 
 

@@ -25,11 +25,13 @@ def sample(W, forces=FORCES):
 
 
 def drift_everywhere(field, state):
-    """C : (n, m), zero where the layout holds nothing."""
-    W, state.W = state.W, state.C
+    """ρ_i W_i + C_i : (n, m), zero where the layout holds nothing."""
+    W = state.dense(field.m)
+    kept, state.W = state.W, state.C
     C = state.dense(field.m)
-    state.W = W
-    return C
+    state.W = kept
+    np.testing.assert_allclose(np.sum(C * W, axis=1), 0.0, atol=1e-5 * np.abs(C).max() + 1e-12)
+    return state.overlaps[:, 2:] * W + C
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -37,7 +37,8 @@ def row_by_scipy(w, d, lam, g0, g1, h):
 def row_by_kernel(w, d, lam, g0, g1, h, accuracy=1e-9):
     out, error = np.empty_like(w), np.zeros(1)
     start = np.array([0, w.size])
-    advance_rows(start, w, d, 1.0, h, g0, g1, lam, accuracy, out, error)
+    none = np.zeros(1)
+    advance_rows(start, w, d, 1.0, none, none, h, g0, g1, lam, accuracy, out, error)
     return out, error[0]
 
 
@@ -106,7 +107,7 @@ def test_proximal_euler_minimises_its_proximal_objective(seed, lam):
     w, d = start(seed, 1.0)
     h = 0.2
     out = np.empty_like(w)
-    soft_threshold_step(np.array([0, w.size]), w, d, h, 1.0, 1.0, lam, out)
+    soft_threshold_step(np.array([0, w.size]), w, d, np.zeros(1), h, 1.0, 1.0, lam, out)
     v = w + h * ((1.0 - w @ w) * w - d)
     grid = np.linspace(-2.0, 2.0, 4001)[:, None]
     best = grid[np.argmin(0.5 * (grid - v) ** 2 + h * lam * np.abs(grid), axis=0), 0]

@@ -11,6 +11,7 @@ from flow import (
     Interference,
     L2Regularization,
     Regularization,
+    Status,
     gaussian_init,
     integrate,
     velocity,
@@ -23,6 +24,7 @@ from flow.schemes import (
     chebyshev_stages,
 )
 from tests.strategies import log_uniform, regularization_strengths, seeds
+from theory.collisions import race_time
 
 SCHEMES = [ProximalChebyshev(), ProximalEuler(), BogackiShampine()]
 SMOOTH = {
@@ -238,3 +240,19 @@ def test_the_chebyshev_recurrence_is_second_order_and_stable_on_its_interval(sta
     assert limit >= 0.5 * (stages**2 - 1) or limit > 9e3
     for z in np.linspace(0.0, limit, 200):
         assert abs(solve(z)) <= 1.0 + 1e-9
+
+
+@pytest.mark.parametrize("rtol", [1e-2, 3e-3, 1e-3])
+@pytest.mark.parametrize("lam", [0.002, 0.008])
+def test_a_malign_collision_ends_on_time_at_loose_tolerances_too(lam, rtol):
+    """Its motion, λ per unit time, is a balance of growth and interference many steps long."""
+    forces = [FeatureBenefit(), Interference(), Regularization(lam)]
+    a, b = 0.781, 0.625  # a² + b² = 1: the closed form holds without an offset
+    run = integrate(forces, np.array([[a], [b]]), rtol=rtol)
+    o = run.observables
+    dead = np.flatnonzero(o.nonzeros[:, 1] == 0)[0]
+    expected = float(race_time(a, b, lam))
+    assert o.times[dead] >= 0.95 * expected
+    assert o.times[dead - 1] <= 1.05 * expected
+    assert run.status is Status.STATIONARY
+    assert run.stats["accepted"] <= 250
