@@ -355,14 +355,17 @@ def _write(options: SimulateOptions, traj: Trajectory, film: Film | None) -> lis
     output = options.output
     if output.out is not None:
         traj.save(output.out)
-    if film is not None:
+    if film is not None or output.bipartite is not None:
         from flow import plots
 
-        if output.plot is not None:
+        if film is not None and output.plot is not None:
             plots.write_figure(plots.single_run(traj, film, closed_form(traj)), output.plot)
-        if output.animate is not None:
+        if film is not None and output.animate is not None:
             plots.write_animation(traj, film, output.animate)
-    return [*_shown(output.out), *_shown(output.plot), *_shown(output.animate)]
+        if output.bipartite is not None:
+            plots.write_figure(plots.bipartite(traj), output.bipartite)
+    pictures = (output.plot, output.animate, output.bipartite)
+    return [*_shown(output.out), *(name for path in pictures for name in _shown(path))]
 
 
 def _expected(traj: Trajectory) -> Expected | None:

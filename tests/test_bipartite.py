@@ -68,9 +68,10 @@ def test_of_too_many_weights_the_largest_are_drawn(monkeypatch: pytest.MonkeyPat
     axis = Figure().subplots()
     plots.draw_bipartite(axis, W)
     assert "largest 3 of 4" in axis.get_title(loc="left") + axis.get_title()
-    assert {key: len(segments) for key, segments in drawn(W).items()} == {
-        (plots.SHARED, True): 2, (plots.SHARED, False): 1,
-    }  # fmt: skip
+    found = {key: len(segments) for key, segments in drawn(W).items()}
+    assert found == {(plots.SHARED, True): 2, (plots.SHARED, False): 1}
+    ends = drawn(W)[plots.SHARED, True][:, 1, 1]
+    assert sorted(ends) == [0.25, 0.75]  # 0.8 and 0.9: with 0.1 one neuron would come twice
 
 
 def test_the_command_line_draws_it_once(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
