@@ -115,7 +115,7 @@ def whole(fast: bool) -> Table:
 
 
 def growth(fast: bool) -> Table:
-    """Time to stationarity against m at n = 256, λ = 1e-3, and the exponent from one to the next."""
+    """Time to stationarity against m at n = 256, λ = 1e-3, and its exponent between neighbours."""
     rows: list[list[Any]] = []
     for m in (1024, 2048) if fast else (1024, 2048, 4096, 8192, 16384):
         r = in_fresh_process(_RUN.format(n=256, m=m, lam=1e-3, c=1.0, repeats=1 if fast else 3))
@@ -185,7 +185,7 @@ result = dict(median=float(np.median([t for t, _ in times])), finished=float(tim
 
 
 def exact(fast: bool) -> Table:
-    """The exact backend on one row: sort, whole flow to one survivor, observables at three times."""
+    """The exact backend on one row: sort, whole flow to one survivor, three observations."""
     rows = []
     sizes = ((10**5, 1e-5, 7), (10**6, 1e-6, 3), (10**7, 1e-6, 1), (10**8, 1e-6, 1))
     for m, lam, repeats in sizes[: 2 if fast else 4]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+
 def provenance() -> dict[str, Any]:
     """Versions, cores, processor and day of a measurement."""
     packages = ("incidental-flow", "numpy", "numba", "scipy")

@@ -28,8 +28,9 @@ BACKENDS = ("auto", "numba", "exact", "diffrax")
 Watch = Callable[[float, Callable[[], np.ndarray]], None]
 """Called with (t, weights) as a run goes on; weights() makes W : (n, m) on demand."""
 
-DEFAULT_RTOL = 3e-3
-"""Default error per step; see README for the agreement of winners it was chosen by."""
+DEFAULT_RTOL = 5e-3
+"""Default error per step: the largest at which n = m = 256, λ = 0.01 keeps 99.5 % of the winners
+(neuron and sign) of a run at rtol/100: 765 of 768 over seeds 0, 1, 2 (764 at 7e-3)."""
 
 
 def integrate(

@@ -250,7 +250,7 @@ class Integration:
     rtol: Annotated[
         float | None,
         number("rtol", "a number > 0 and < 1", high=1.0),
-        arg(help_behavior_hint="(default: 3e-3)"),
+        arg(help_behavior_hint="(default: 5e-3)"),
     ] = None
     """bound on the error of a step, per encoding"""
     backend: Annotated[str, choice("backend", ("auto", "numba", "exact", "diffrax"))] = "auto"
