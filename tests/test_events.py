@@ -20,8 +20,10 @@ from flow import (
     gaussian_init,
     integrate,
 )
-from flow.events import Events, WeightEvents
+from flow.events import EventRecorder, Events, WeightEvents
 from flow.exact import ExactFlow
+from flow.field import Field
+from flow.forces import sum_slots
 from flow.observables import winners
 from flow.schemes import ProximalChebyshev, ProximalEuler
 from tests.strategies import seeds, weights
@@ -79,8 +81,14 @@ def test_a_weight_dies_revives_and_wins() -> None:
     dies = -np.log1p(-growth * 0.001 / pull) / growth
     assert log.extinctions.time[0] == pytest.approx(dies, rel=2e-3)
     assert log.extinctions.value[0] > 0.0
-    fine = integrate(forces(lam), REVIVES_AND_WINS, t_end=4.0, fixed_step=5e-3, events=True).events
-    assert fine.revivals.time[0] == pytest.approx(oracle.t[-1], abs=5e-3)
+    # The scheme lets it go in the step in which the mean push passes λ. If that is the step of the
+    # crossing itself, the log has the crossing; else the start of the next step.
+    for h in (0.07, 0.14, 0.18, 0.26, 0.08, 0.1, 0.2):
+        fixed = integrate(forces(lam), REVIVES_AND_WINS, t_end=4.0, fixed_step=h, events=True)
+        into_step = oracle.t[-1] % h / h
+        late = fixed.events.revivals.time[0] - oracle.t[-1]
+        expected = 0.0 if into_step < 0.5 else (1.0 - into_step) * h
+        assert late == pytest.approx(expected, abs=0.01 * h)
 
 
 @settings(max_examples=10)
@@ -96,14 +104,14 @@ def test_extinction_times_are_those_of_the_exact_flow(W0: Array, lam: float) -> 
     np.testing.assert_array_equal(found.time, exact[found.feature, found.neuron])
     np.testing.assert_array_equal(found.value, W0[found.feature, found.neuron])
     assert run.revivals.time.size == 0
-    h = 0.01
+    h = 0.05
     stepped = integrate(
         lawful, W0, t_end=t_end, backend="numba", scheme=ProximalChebyshev(), fixed_step=h,
         events=True,
     ).events  # fmt: skip
     truth = exact[stepped.extinctions.feature, stepped.extinctions.neuron]
-    # Interpolation in a step is of second order: far better than the step.
-    np.testing.assert_allclose(stepped.extinctions.time, truth, atol=0.02 * h)
+    # Inside a step the time has an error of third order: 8e-4 h measured.
+    np.testing.assert_allclose(stepped.extinctions.time, truth, atol=3e-3 * h)
     assert abs(stepped.extinctions.time.size - found.time.size) <= 1  # one may die at t_end
     assert (np.diff(stepped.extinctions.time) >= 0.0).all()
 
@@ -209,6 +217,17 @@ def test_signs_of_overlaps_form_chains_from_the_start_to_the_end(n_m: tuple[int,
     shared = run.final @ run.final.T
     np.testing.assert_array_equal(sign[upper], np.sign(shared)[upper])
     assert (log.after == 0).any()
+
+
+@settings(max_examples=20)
+@given(seed=seeds)
+def test_sparse_layouts_have_the_overlaps_of_dense_ones(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    W = np.where(rng.random((80, 200)) < 0.02, rng.normal(size=(80, 200)), 0.0)
+    state = Field(sum_slots(forces(0.1)), 80, 200, W.dtype).place(W)
+    assert state.layout.column is not None
+    recorder = EventRecorder(sum_slots(forces(0.1)), state, weights=False, overlaps=True)
+    np.testing.assert_allclose(np.triu(recorder._G, 1), np.triu(W @ W.T, 1), atol=1e-14)
 
 
 def test_an_overlap_changes_sign_where_the_run_says_so() -> None:
