@@ -269,7 +269,8 @@ def test_an_mp4_is_refused_before_the_run_where_ffmpeg_is_not_found(
     assert not list(tmp_path.iterdir())
 
 
-def test_every_end_can_be_drawn(tmp_path: Path) -> None:
+def test_every_end_can_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "FILM_FRAMES", 3)
     for k, forces in enumerate(([], [Regularization(0.1)], [FeatureBenefit()])):
         film = Film(2, 3)
         traj = integrate(forces, gaussian_init(2, 3, seed=0), t_end=50.0 if forces else 0.0,
