@@ -404,20 +404,6 @@ def test_race_converges_to_the_simulation_at_the_orders_it_claims(ratio: float, 
     np.testing.assert_allclose(slopes, [0.0, 1.0], atol=0.2)
 
 
-def test_the_simulated_collision_tends_to_the_race_as_the_tolerance_falls() -> None:
-    """Races amplify errors, so the ratio between tolerances is what is asserted."""
-    a, b, lam = 0.8, 0.6, 8e-3
-    predicted = float(race_time(a, b, lam))
-    late = []
-    for rtol in (1e-3, 1e-5):
-        forces = [FeatureBenefit(), Interference(), Regularization(lam)]
-        run = integrate(forces, np.array([[a], [b]]), t_end=1.5 * predicted, rtol=rtol)
-        dead = run.observables.nonzeros[:, 1] == 0
-        late.append(float(run.observables.times[dead][0]) / predicted - 1)
-    assert abs(late[1]) < 0.02
-    assert late[0] / late[1] > 5
-
-
 @laws
 @given(log_uniform(0.05, 0.9), constants, st.floats(0.05, 1.2), st.floats(0.05, 1.2))
 def test_benign_collisions_last_in_the_simulation_exactly_when_both_weights_do(
