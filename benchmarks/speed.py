@@ -73,7 +73,7 @@ def _compare(W: np.ndarray, label: str, lam: float) -> list[Any]:
     field = Field(sum_slots([Interference(), Regularization(lam)]), *W.shape, W.dtype)
     state = field.place(W)
     state.W = state.C
-    stored = state.dense(W.shape[1])
+    stored = state.overlaps[:, 2:] * W + state.dense(W.shape[1])
     exact = -Interference().rate(W)
     error = float(np.abs(np.where(W != 0, stored - exact, 0.0)).max())
     return [*W.shape, label, path, 1e3 * median_R, 1e3 * median, median / median_R, error]

@@ -54,10 +54,11 @@ def in_fresh_process(code: str) -> dict[str, Any]:
     The peak memory of that process is added as ``peak_MiB``: a measurement is not blurred by
     what ran before it.
     """
+    # VmHWM and not ru_maxrss, which a child inherits from the process that started it.
     code += (
-        "\nimport resource as _r, json as _j"
-        "\nprint(_j.dumps({**result, 'peak_MiB':"
-        " _r.getrusage(_r.RUSAGE_SELF).ru_maxrss / 1024}))"
+        "\nimport json as _json, re as _re"
+        "\n_peak = _re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())"
+        "\nprint(_json.dumps({**result, 'peak_MiB': int(_peak[1]) / 1024}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd()
