@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, NamedTuple
 
+import numba
 import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
@@ -134,7 +136,11 @@ def integrate(
     began = time.perf_counter()
     # Results must not depend on the number of BLAS threads: tiles run BLAS with one.
     # A run that overflows ends with a status, not with warnings.
-    with threadpool_limits(limits=1, user_api="blas"), np.errstate(over="ignore", invalid="ignore"):
+    with (
+        threadpool_limits(limits=1, user_api="blas"),
+        np.errstate(over="ignore", invalid="ignore"),
+        _threads(W0.size),
+    ):
         if chosen == "exact":
             run = _run_exact(slots, forces, W0, limits, events, watch)
         else:
@@ -171,6 +177,20 @@ def integrate(
         versions=_versions(),
         metadata=dict(metadata or {}),
     )
+
+
+SMALL = 2**14
+"""Weights below which one thread is faster than waking several, and safe from waiting for them."""
+
+
+@contextmanager
+def _threads(size: int) -> Iterator[None]:
+    before = numba.get_num_threads()
+    numba.set_num_threads(1 if size < SMALL else before)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 class _Limits(NamedTuple):

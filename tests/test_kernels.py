@@ -92,7 +92,7 @@ def test_stages_grow_as_the_root_of_the_stiffness_and_never_fall_short():
         assert s == 2 or 2 / 3 * ((s - 1) ** 2 - 1) * (1 - 2 / 15 * 2 / 13) < z
 
 
-@pytest.mark.parametrize("size", [(13, 37), (33, 129), (40, 600)])
+@pytest.mark.parametrize("size", [(13, 37), (129, 301), (40, 600)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_runs_are_bitwise_equal_from_run_to_run_and_for_any_number_of_threads(size, dtype):
     W0 = gaussian_init(*size, seed=2, dtype=dtype)
