@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flow import event_kernels
+from flow import event_kernels, kernels
 from flow.exact import ExactFlow
 from flow.field import State
 from flow.forces import Slots
@@ -234,9 +234,11 @@ def _sorted(kind: type, log: Sequence[tuple[np.ndarray, ...]]) -> Any:
 def _overlaps(state: State, W: np.ndarray) -> np.ndarray:
     """G_ij for i < j of weights W stored in the state's layout, (n, n)."""
     layout = state.layout
-    if layout.column_index is None:
+    if layout.column is None:
         rows = W.reshape(layout.n, layout.width)
         return np.asarray(rows @ rows.T, dtype=float)
     G = np.empty((layout.n, layout.n))
-    event_kernels.sparse_overlaps(*layout.column_index, W, G)
+    by_row_and_neuron = kernels.live_entries(layout.start, layout.column, W, layout.width)
+    neuron_start, neuron_row, neuron_weight = by_row_and_neuron[3:]
+    event_kernels.sparse_overlaps(neuron_start, neuron_row, neuron_weight, G)
     return G

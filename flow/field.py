@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flow import kernels, row_kernels
+from flow.blas import BLAS
 from flow.forces import Slots
 
 SPARSE_BELOW = 0.04
@@ -35,8 +36,6 @@ class Layout(NamedTuple):
     """(width,) original index of each neuron that is still in use."""
     column: np.ndarray | None
     """(entries,) position in `neurons`; None when dense, where every row has all of them."""
-    column_index: tuple[np.ndarray, np.ndarray, np.ndarray] | None
-    """The same entries by neuron: offsets, rows, entries; None when dense."""
 
     @property
     def n(self) -> int:
@@ -52,7 +51,7 @@ class Layout(NamedTuple):
 
 
 def _dense_layout(n: int, neurons: np.ndarray) -> Layout:
-    return Layout(np.arange(n + 1, dtype=np.int64) * neurons.size, neurons, None, None)
+    return Layout(np.arange(n + 1, dtype=np.int64) * neurons.size, neurons, None)
 
 
 def _sparse_layout(start: np.ndarray, column: np.ndarray, neurons: np.ndarray) -> Layout:
@@ -60,10 +59,7 @@ def _sparse_layout(start: np.ndarray, column: np.ndarray, neurons: np.ndarray) -
     if used.sum() <= COMPACT_BELOW * neurons.size:
         position = np.cumsum(used) - 1
         column, neurons = position[column].astype(np.int32), neurons[used]
-    offsets = np.empty(neurons.size + 1, np.int64)
-    rows, entries = np.empty(column.size, np.int32), np.empty(column.size, np.int64)
-    kernels.index_columns(start, column, neurons.size, offsets, rows, entries)
-    return Layout(start, neurons, column, (offsets, rows, entries))
+    return Layout(start, neurons, column)
 
 
 @dataclass
@@ -108,9 +104,9 @@ class Field:
         self.evaluations = 0
         self._may_sparsify = slots.l1 > 0.0 and slots.keeps_zeros and not slots.drifts
         self._capacity = 16
-        square = (n, n) if slots.overlap else (0, 0)
-        self._G, self._phi = np.empty(square, dtype), np.empty(square, dtype)
-        self._scratch = np.zeros((0, 0), dtype)
+        self._blas = BLAS[np.dtype(dtype)]
+        self._squares = np.empty((kernels.slices(m) if slots.overlap else 0, n, n), dtype)
+        self._scratch: kernels.Scratch | None = None
 
     def place(self, W: np.ndarray) -> State:
         """The state at W : (n, m), in a layout that depends on W alone."""
@@ -154,11 +150,10 @@ class Field:
             grid = (layout.n, layout.width)
             if self.slots.overlap:
                 kernels.dense_interference(
+                    self._blas,
                     W.reshape(grid),
                     self.slots.overlap,
-                    kernels.tile_rows(*grid),
-                    self._G,
-                    self._phi,
+                    self._squares[: kernels.slices(layout.width)],
                     out.reshape(grid),
                     overlaps,
                 )
@@ -170,19 +165,17 @@ class Field:
             if self.slots.drifts:
                 kernels.take_radial(out.reshape(grid), W.reshape(grid), overlaps)
             return None
-        assert layout.column_index is not None
-        if self._scratch.shape[1] < layout.width:
-            self._scratch = kernels.thread_scratch(layout.width, self.dtype)
+        if self._scratch is None or self._scratch.drift.shape[1] != layout.width:
+            self._scratch = kernels.Scratch.allocate(self.n, layout.width, self.dtype)
         while True:
             outside = Outside.empty(self.n, self._capacity if search else 0, self.dtype)
             kernels.sparse_interference(
                 layout.start,
                 layout.column,
-                *layout.column_index,
                 W,
                 self.slots.overlap,
                 REVIVAL_MARGIN * self.slots.l1,
-                self._scratch,
+                *self._scratch,
                 out,
                 overlaps,
                 outside.counts,
@@ -264,7 +257,9 @@ class Field:
     def _dense_stiffness(self, state: State) -> float:
         if not self.slots.overlap:
             return 0.0
-        return self._stiffness(kernels.dense_top_eigenvalue(self._G, state.overlaps), state)
+        return self._stiffness(
+            kernels.dense_top_eigenvalue(self._squares[0], state.overlaps), state
+        )
 
     def _sparse_stiffness(self, state: State) -> float:
         layout = state.layout

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.field import DENSE_ABOVE, REVIVAL_MARGIN, SPARSE_BELOW, Field
 from flow.forces import sum_slots, summarize
-from flow.kernels import tile_rows
+from flow.kernels import slices
 from flow.schemes import ProximalChebyshev, chebyshev_stages
 from tests.strategies import seeds, weights
 
@@ -69,8 +69,8 @@ def test_the_sparse_kernel_is_the_formula_on_all_that_is_not_small(n, m, seed):
     np.testing.assert_allclose(state.overlaps[:, 1], summarize(W).overlap, rtol=1e-12, atol=1e-15)
 
 
-def test_the_tile_depends_on_the_size_alone():
-    assert [tile_rows(n, 64) for n in (1, 100, 256, 1024, 5000)] == [16, 16, 32, 128, 128]
+def test_the_slices_depend_on_the_size_alone():
+    assert [slices(m) for m in (1, 1024, 3072, 4096, 10**6)] == [2, 2, 3, 4, 4]
 
 
 @given(W=weights(n=(2, 12), m=(1, 20)))
