@@ -10,6 +10,7 @@ import os
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -462,7 +463,7 @@ def _given(argv: Sequence[str], names: dict[str, bool]) -> frozenset[str]:
 
 def _config_path(argv: Sequence[str]) -> Path | None:
     path: str | None = None
-    for token, following in zip(argv, [*argv[1:], ""], strict=True):
+    for token, following in zip_longest(argv, argv[1:], fillvalue=""):
         if token.startswith("--config="):
             path = token.removeprefix("--config=")
         elif token == "--config":

@@ -317,6 +317,14 @@ def test_a_run_from_the_command_line_is_the_run_of_the_library(tmp_path: Path) -
     assert "--lam 0.05" in ours.metadata["command"]
 
 
+def test_no_flags_at_all_is_the_default_run() -> None:
+    from flow.options import SimulateOptions, read_options
+
+    options, given = read_options(SimulateOptions, [], prog="simulate", description="")
+    assert options == SimulateOptions()
+    assert not given.flags
+
+
 def test_pictures_do_not_change_the_run(tmp_path: Path) -> None:
     plain = run(tmp_path, *SMALL)
     drawn = run(tmp_path, *SMALL, "--plot", str(tmp_path / "run.png"), name="drawn.npz")
