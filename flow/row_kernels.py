@@ -197,13 +197,11 @@ def _write_row(W, D, scale, lam, E, S, begin, end, out):
         v = lam + (d if w > 0.0 else (-d if w < 0.0 else abs(d)))
         beyond = max(abs(d) - lam, 0.0)
         x = size - v * S
-        if x > 0.0:
-            out[k] = E * x if w > 0.0 else -E * x
-        elif beyond > 0.0:
-            x = beyond * (S - size / v)
-            out[k] = -E * x if d > 0.0 else E * x
-        else:
-            out[k] = 0.0
+        # One that passes through zero, or leaves it, goes against its drift.
+        against = -beyond if d > 0.0 else beyond
+        passed = against * (S - size / v) if beyond > 0.0 else 0.0
+        x = (x if w > 0.0 else -x) if x > 0.0 else passed
+        out[k] = E * x
 
 
 MAX_PIECES = 64
@@ -340,41 +338,64 @@ ROW_SUMS = ("l1", "squared_norm", "l4", "nonzeros", "violation", "dissipation")
 """Columns written by :func:`sum_rows`."""
 
 
+@njit(cache=True, error_model="numpy", fastmath=_REDUCTION)
+def _powers(W, begin, end):
+    """‖W‖₁, ‖W‖₂², ‖W‖₄⁴ and the number of non-zeros of a row."""
+    l1 = 0.0
+    squared = 0.0
+    fourth = 0.0
+    nonzeros = 0.0
+    for k in range(begin, end):
+        size = abs(W[k])
+        square = size * size
+        l1 += size
+        squared += square
+        fourth += square * square
+        nonzeros += 1.0 if size != 0.0 else 0.0
+    return l1, squared, fourth, nonzeros
+
+
+@njit(cache=True, error_model="numpy")
+def _speed(w, c, growth, lam):
+    """|dW/dt| of one weight, the right one at zero."""
+    if w == 0.0:
+        return max(abs(c) - lam, 0.0)
+    return abs(growth * w - c - (lam if w > 0.0 else -lam))
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCTION)
+def _dissipation(W, C, growth, lam, begin, end):
+    total = 0.0
+    for k in range(begin, end):
+        v = _speed(W[k], C[k], growth, lam)
+        total += v * v
+    return total
+
+
+@njit(cache=True, error_model="numpy", fastmath={*_REDUCTION, "nnan"})
+def _largest_speed(W, C, growth, lam, begin, end):
+    """For weights without NaN."""
+    largest = 0.0
+    for k in range(begin, end):
+        largest = max(largest, _speed(W[k], C[k], growth, lam))
+    return largest
+
+
 @njit(cache=True, parallel=True, error_model="numpy")
 def sum_rows(start, W, C, rho, g0, g1, lam, out):
     """Per row: ‖W‖₁, ‖W‖₂², ‖W‖₄⁴, non-zeros, largest |dW/dt| and Σ (dW/dt)², out : (n, 6)."""
     for i in prange(start.size - 1):
-        l1 = 0.0
-        squared = 0.0
-        fourth = 0.0
-        nonzeros = 0
-        for k in range(start[i], start[i + 1]):
-            w = W[k]
-            if w != 0.0:
-                l1 += abs(w)
-                squared += w * w
-                fourth += w * w * w * w
-                nonzeros += 1
+        begin, end = start[i], start[i + 1]
+        l1, squared, fourth, nonzeros = _powers(W, begin, end)
         growth = g0 - rho[i] - g1 * squared
-        violation = 0.0
-        dissipation = 0.0
-        for k in range(start[i], start[i + 1]):
-            w = W[k]
-            if w > 0.0:
-                v = growth * w - C[k] - lam
-            elif w < 0.0:
-                v = growth * w - C[k] + lam
-            else:
-                v = max(abs(C[k]) - lam, 0.0)
-            # not (<=) keeps a NaN in sight, where max() would drop it
-            if not (abs(v) <= violation):
-                violation = abs(v)
-            dissipation += v * v
+        dissipation = _dissipation(W, C, growth, lam, begin, end)
         out[i, 0] = l1
         out[i, 1] = squared
         out[i, 2] = fourth
         out[i, 3] = nonzeros
-        out[i, 4] = violation
+        # A NaN or infinity anywhere stays in sight: max() would drop it.
+        finite = math.isfinite(dissipation)
+        out[i, 4] = _largest_speed(W, C, growth, lam, begin, end) if finite else dissipation
         out[i, 5] = dissipation
 
 
