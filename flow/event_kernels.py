@@ -104,14 +104,17 @@ def write_changes(
 
 @njit(cache=True, error_model="numpy")
 def sparse_overlaps(
-    neuron_start: np.ndarray,
-    neuron_row: np.ndarray,
-    neuron_weight: np.ndarray,
+    column_start: np.ndarray,
+    column_row: np.ndarray,
+    column_entry: np.ndarray,
+    W: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """out[i, j] = Σ_k W_ik W_jk for i < j, from the live entries by neuron; out : (n, n)."""
+    """out[i, j] = Σ_k W_ik W_jk for i < j, from the entries of each neuron; out : (n, n)."""
     out[:] = 0.0
-    for k in range(neuron_start.size - 1):
-        for p in range(neuron_start[k], neuron_start[k + 1]):
-            for q in range(p + 1, neuron_start[k + 1]):
-                out[neuron_row[p], neuron_row[q]] += neuron_weight[p] * neuron_weight[q]
+    for k in range(column_start.size - 1):
+        for p in range(column_start[k], column_start[k + 1]):
+            w = W[column_entry[p]]
+            if w != 0.0:
+                for q in range(p + 1, column_start[k + 1]):
+                    out[column_row[p], column_row[q]] += w * W[column_entry[q]]

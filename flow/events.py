@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flow import event_kernels, kernels
+from flow import event_kernels
 from flow.exact import ExactFlow
 from flow.field import State
 from flow.forces import Slots
@@ -234,11 +234,9 @@ def _sorted(kind: type, log: Sequence[tuple[np.ndarray, ...]]) -> Any:
 def _overlaps(state: State, W: np.ndarray) -> np.ndarray:
     """G_ij for i < j of weights W stored in the state's layout, (n, n)."""
     layout = state.layout
-    if layout.column is None:
+    if layout.by_neuron is None:
         rows = W.reshape(layout.n, layout.width)
         return np.asarray(rows @ rows.T, dtype=float)
     G = np.empty((layout.n, layout.n))
-    by_row_and_neuron = kernels.live_entries(layout.start, layout.column, W, layout.width)
-    neuron_start, neuron_row, neuron_weight = by_row_and_neuron[3:]
-    event_kernels.sparse_overlaps(neuron_start, neuron_row, neuron_weight, G)
+    event_kernels.sparse_overlaps(*layout.by_neuron, W, G)
     return G

@@ -17,9 +17,9 @@ from flow import kernels, row_kernels
 from flow.blas import BLAS
 from flow.forces import Slots
 
-SPARSE_BELOW = 0.04
+SPARSE_BELOW = 0.08
 """Fill of W under which the sparse kernels win (benchmarks: kernel table)."""
-DENSE_ABOVE = 0.10
+DENSE_ABOVE = 0.32
 """Fill of the layout above which a sparse state goes back to dense."""
 COMPACT_BELOW = 0.75
 """A layout is narrowed when this share of its neurons, or less, is still in use."""
@@ -36,6 +36,8 @@ class Layout(NamedTuple):
     """(width,) original index of each neuron that is still in use."""
     column: np.ndarray | None
     """(entries,) position in `neurons`; None when dense, where every row has all of them."""
+    by_neuron: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    """The same entries by neuron: offsets, rows, entries; None when dense."""
 
     @property
     def n(self) -> int:
@@ -51,7 +53,7 @@ class Layout(NamedTuple):
 
 
 def _dense_layout(n: int, neurons: np.ndarray) -> Layout:
-    return Layout(np.arange(n + 1, dtype=np.int64) * neurons.size, neurons, None)
+    return Layout(np.arange(n + 1, dtype=np.int64) * neurons.size, neurons, None, None)
 
 
 def _sparse_layout(start: np.ndarray, column: np.ndarray, neurons: np.ndarray) -> Layout:
@@ -59,7 +61,10 @@ def _sparse_layout(start: np.ndarray, column: np.ndarray, neurons: np.ndarray) -
     if used.sum() <= COMPACT_BELOW * neurons.size:
         position = np.cumsum(used) - 1
         column, neurons = position[column].astype(np.int32), neurons[used]
-    return Layout(start, neurons, column)
+    offsets = np.empty(neurons.size + 1, np.int64)
+    rows, entries = np.empty(column.size, np.int32), np.empty(column.size, np.int64)
+    kernels.index_neurons(start, column, neurons.size, offsets, rows, entries)
+    return Layout(start, neurons, column, (offsets, rows, entries))
 
 
 @dataclass
@@ -106,7 +111,6 @@ class Field:
         self._capacity = 16
         self._blas = BLAS[np.dtype(dtype)]
         self._squares = np.empty((kernels.slices(m) if slots.overlap else 0, n, n), dtype)
-        self._scratch: kernels.Scratch | None = None
 
     def place(self, W: np.ndarray) -> State:
         """The state at W : (n, m), in a layout that depends on W alone."""
@@ -165,26 +169,20 @@ class Field:
             if self.slots.drifts:
                 kernels.take_radial(out.reshape(grid), W.reshape(grid), overlaps)
             return None
-        if self._scratch is None or self._scratch.drift.shape[1] != layout.width:
-            self._scratch = kernels.Scratch.allocate(self.n, layout.width, self.dtype)
+        assert layout.by_neuron is not None
         while True:
-            outside = Outside.empty(self.n, self._capacity if search else 0, self.dtype)
+            capacity = self._capacity if search else 0
+            counts = np.empty(layout.width, np.int64)
+            rows = np.empty((layout.width, capacity), np.int32)
+            values = np.empty((layout.width, capacity), self.dtype)
             kernels.sparse_interference(
-                layout.start,
-                layout.column,
-                W,
-                self.slots.overlap,
-                REVIVAL_MARGIN * self.slots.l1,
-                *self._scratch,
-                out,
-                overlaps,
-                outside.counts,
-                outside.columns,
-                outside.values,
-            )
-            most = int(outside.counts.max())
-            if not search or most <= self._capacity:
-                return outside
+                layout.start, layout.column, *layout.by_neuron, W, self.slots.overlap,
+                REVIVAL_MARGIN * self.slots.l1, self._squares[1], out, overlaps,
+                counts, rows, values,
+            )  # fmt: skip
+            most = int(counts.max(initial=0))
+            if most <= capacity:
+                return Outside.collect(counts, rows, values)
             self._capacity = 2 * most
 
     def settle(self, state: State, outside: Outside | None) -> None:
@@ -197,14 +195,14 @@ class Field:
             return
         assert outside is not None or not self.slots.has_drift
         if outside is None:
-            outside = Outside.empty(self.n, 0, self.dtype)
-        size = layout.size + int(outside.counts.sum())
+            outside = Outside.none(self.dtype)
+        size = layout.size + outside.row.size
         start = np.empty_like(layout.start)
         column = np.empty(size, np.int32)
         W, C = np.empty(size, self.dtype), np.empty(size, self.dtype)
         kernels.select_entries(
             layout.start, layout.column, state.W, state.C, REVIVAL_MARGIN * self.slots.l1,
-            outside.counts, outside.columns, outside.values, start, column, W, C,
+            *outside, start, column, W, C,
         )  # fmt: skip
         size = int(start[-1])
         state.W, state.C = W[:size], C[:size]
@@ -283,16 +281,22 @@ class Field:
 
 
 class Outside(NamedTuple):
-    """Zeros outside a sparse layout whose drift is large enough that they may revive."""
+    """Zeros outside a sparse layout whose drift is large enough that they may revive, by row."""
 
-    counts: np.ndarray
-    columns: np.ndarray
-    values: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    value: np.ndarray
 
     @classmethod
-    def empty(cls, n: int, capacity: int, dtype: np.dtype) -> Outside:
-        return cls(
-            np.zeros(n, np.int64),
-            np.empty((n, capacity), np.int32),
-            np.empty((n, capacity), dtype),
-        )
+    def none(cls, dtype: np.dtype) -> Outside:
+        return cls(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, dtype))
+
+    @classmethod
+    def collect(cls, counts: np.ndarray, rows: np.ndarray, values: np.ndarray) -> Outside:
+        """From lists by neuron, counts : (width,), the others (width, capacity)."""
+        if not counts.any():
+            return cls.none(values.dtype)
+        column, place = np.nonzero(np.arange(rows.shape[1]) < counts[:, None])
+        row, value = rows[column, place], values[column, place]
+        order = np.argsort(row, kind="stable")
+        return cls(row[order].astype(np.int64), column[order].astype(np.int32), value[order])

@@ -7,17 +7,16 @@ Dense: G = W Wᵀ and C = φ(G) W over slices of neurons whose number is fixed b
 single-threaded BLAS product, threads across slices; so results do not depend on the number of
 threads. G is a symmetric product, half the work.
 
-Sparse: rows are lists of (neuron, weight); G_ij is summed over shared neurons only and C only over
-pairs that overlap, so the cost follows the non-zeros.
+Sparse: rows and neurons are lists of weights; G_ij is summed over shared neurons only, and the
+drift of a neuron over its own weights only, so the cost follows the non-zeros.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
-from numba import get_num_threads, get_thread_id, njit, prange  # type: ignore[attr-defined]
+from numba import njit, prange
 
 from flow.blas import gram_lower, multiply
 
@@ -139,134 +138,145 @@ def dense_top_eigenvalue(G, row_sums):
 
 
 @njit(cache=True, error_model="numpy")
-def live_entries(start, column, W, width):
-    """The entries that are not zero, by row and by neuron (a counting sort).
-
-    Returns, for each of the two: offsets, the other index, weights.
-    """
-    n = start.size - 1
-    row_start = np.empty(n + 1, np.int64)
-    neuron_start = np.zeros(width + 1, np.int64)
-    count = 0
-    row_neuron, row_weight = np.empty(W.size, np.uint32), np.empty_like(W)
-    for i in range(n):
-        row_start[i] = count
-        for e in range(start[i], start[i + 1]):
-            if W[e] != 0.0:
-                row_neuron[count] = column[e]
-                row_weight[count] = W[e]
-                neuron_start[column[e] + 1] += 1
-                count += 1
-    row_start[n] = count
+def index_neurons(start, column, width, neuron_start, neuron_row, neuron_entry):
+    """For each neuron, which rows hold it, ascending, and at which entry (a counting sort)."""
+    neuron_start[:] = 0
+    for e in range(start[-1]):
+        neuron_start[column[e] + 1] += 1
     for k in range(width):
         neuron_start[k + 1] += neuron_start[k]
     fill = neuron_start[:-1].copy()
-    neuron_row, neuron_weight = np.empty(count, np.uint32), np.empty(count, W.dtype)
-    for i in range(n):
-        for e in range(row_start[i], row_start[i + 1]):
-            p = fill[row_neuron[e]]
-            neuron_row[p] = i
-            neuron_weight[p] = row_weight[e]
-            fill[row_neuron[e]] += 1
-    return row_start, row_neuron, row_weight, neuron_start, neuron_row, neuron_weight
+    for i in range(start.size - 1):
+        for e in range(start[i], start[i + 1]):
+            k = column[e]
+            neuron_row[fill[k]] = i
+            neuron_entry[fill[k]] = e
+            fill[k] += 1
+
+
+_GROUP = 32
+"""Neurons per task of the sparse drift."""
+_VECTOR = 16
+"""About how many rows are accumulated in the time that one sum on its own takes per term."""
+_BLOCK = 256
+"""Rows whose drift is accumulated at once: their slice of φ stays in the second cache."""
+
+
+@njit(cache=True, error_model="numpy")
+def _rectify(row, strength):
+    """row ← strength·ReLU(row); returns the largest."""
+    largest = 0.0
+    for j in range(row.size):
+        row[j] = strength * row[j] if not (row[j] <= 0.0) else 0.0  # NaN stays
+        largest = row[j] if row[j] > largest else largest
+    return largest
+
+
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+def _add_scaled(out, factor, x):
+    for j in range(out.size):
+        out[j] += factor * x[j]
+
+
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+def _any_above(x, threshold):
+    count = 0
+    for j in range(x.size):
+        count += 1 if abs(x[j]) > threshold else 0
+    return count > 0
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
 def sparse_interference(
-    start, column, W, strength, threshold, drift, overlap,
-    C, row_sums, outside_count, outside_column, outside_value,
+    start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
+    C, row_sums, outside_count, outside_row, outside_value,
 ):  # fmt: skip
     """C on the entries of the layout; also which other entries have |C| > threshold.
 
-    drift : (threads, width), zero on entry and on return, and overlap : (threads, n) are
-    scratch. ``outside_*`` : (n, capacity) list the entries that are not in
-    the layout and could revive; a count above the capacity means that the lists were too short and
-    the call must be repeated with longer ones. A capacity of zero skips the search.
+    phi : (n, n) is scratch and holds φ(G) with −ρ_i on its diagonal on return. ``outside_*`` :
+    (width, capacity) list by neuron the entries that are not in the layout and could revive; a
+    count above the capacity means that the lists were too short and the call must be repeated with
+    longer ones. A capacity of zero skips the search.
     """
     n = start.size - 1
-    width = drift.shape[1]
-    capacity = outside_column.shape[1]
-    row_start, row_neuron, row_weight, neuron_start, neuron_row, neuron_weight = live_entries(
-        start, column, W, width
-    )
-    largest = np.zeros(n)
-    if capacity > 0:
-        for i in range(n):
-            for e in range(row_start[i], row_start[i + 1]):
-                largest[i] = max(largest[i], abs(row_weight[e]))
+    width = neuron_start.size - 1
+    capacity = outside_row.shape[1]
+    # The entries that are not zero, row by row and neuron by neuron, at the front of their lists.
+    row_live, row_neuron, row_weight = np.empty(n, np.int64), np.empty(W.size, np.uint32), W.copy()
     for i in prange(n):
-        thread = get_thread_id()
-        g, buffer = overlap[thread], drift[thread]
-        g[:] = 0.0
-        for e in range(row_start[i], row_start[i + 1]):
-            k = row_neuron[e]
-            w = row_weight[e]
-            for p in range(neuron_start[k], neuron_start[k + 1]):
-                g[neuron_row[p]] += w * neuron_weight[p]
-        own = g[i]
-        g[i] = 0.0
-        for j in range(n):
-            g[j] = max(g[j], 0.0)
-        total, squared = _row_total(g)
-        rho = strength * squared / own if own > 0.0 else 0.0
+        p = start[i]
         for e in range(start[i], start[i + 1]):
-            k = column[e]
-            value = 0.0
-            for p in range(neuron_start[k], neuron_start[k + 1]):
-                value += g[neuron_row[p]] * neuron_weight[p]
-            C[e] = strength * value - rho * W[e]
-        row_sums[i, 0] = strength * total
-        row_sums[i, 1] = squared
+            row_neuron[p] = column[e]
+            row_weight[p] = W[e]
+            p += W[e] != 0.0
+        row_live[i] = p
+    live, live_row, live_weight = np.empty(width, np.int64), np.empty(W.size, np.uint32), W.copy()
+    for k in prange(width):
+        p = neuron_start[k]
+        for q in range(neuron_start[k], neuron_start[k + 1]):
+            w = W[neuron_entry[q]]
+            live_row[p] = neuron_row[q]
+            live_weight[p] = w
+            p += w != 0.0
+        live[k] = p
+    largest = np.empty(n)
+    for i in prange(n):
+        row = phi[i]
+        row[:] = 0.0
+        for e in range(start[i], row_live[i]):
+            w = row_weight[e]
+            k = row_neuron[e]
+            for p in range(neuron_start[k], live[k]):
+                row[live_row[p]] += w * live_weight[p]
+        own = row[i]
+        row[i] = 0.0
+        largest[i] = _rectify(row, strength)
+        total, squared = _row_total(row)
+        rho = squared / (strength * own) if own > 0.0 else 0.0
+        row[i] = -rho
+        row_sums[i, 0] = total
+        row_sums[i, 1] = squared / (strength * strength)
         row_sums[i, 2] = rho
-        outside_count[i] = 0
-        # No neuron feels more than the bound.
-        if capacity > 0 and strength * np.dot(g, largest) > threshold:
-            outside_count[i] = _search_outside(
-                column[start[i] : start[i + 1]], row_start, row_neuron, row_weight,
-                strength, threshold, g, buffer, outside_column[i], outside_value[i],
-            )  # fmt: skip
-
-
-@njit(cache=True, error_model="numpy")
-def _search_outside(
-    inside, row_start, row_neuron, row_weight, strength, threshold, g, buffer,
-    found_column, found_value,
-):  # fmt: skip
-    """Neurons that are not `inside` and feel a drift above the threshold; returns how many.
-
-    `buffer` is zero on entry and on return: read as a whole where the rows that overlap have more
-    entries than there are neurons, otherwise only where they have entries.
-    """
-    entries = 0
-    for j in range(g.size):
-        if g[j] > 0.0:
-            f = strength * g[j]
-            entries += row_start[j + 1] - row_start[j]
-            for e in range(row_start[j], row_start[j + 1]):
-                buffer[row_neuron[e]] += f * row_weight[e]
-    for k in inside:
-        buffer[k] = 0.0
-    count = 0
-    if entries > buffer.size:
-        for k in range(buffer.size):
-            if abs(buffer[k]) > threshold:
-                if count < found_column.size:
-                    found_column[count] = k
-                    found_value[count] = buffer[k]
-                count += 1
-        buffer[:] = 0.0
-        return count
-    for j in range(g.size):
-        if g[j] > 0.0:
-            for e in range(row_start[j], row_start[j + 1]):
-                k = row_neuron[e]
-                if abs(buffer[k]) > threshold:
-                    if count < found_column.size:
-                        found_column[count] = k
-                        found_value[count] = buffer[k]
-                    count += 1
-                buffer[k] = 0.0
-    return count
+    for group in prange((width + _GROUP - 1) // _GROUP):
+        first, last = group * _GROUP, min((group + 1) * _GROUP, width)
+        entries = neuron_start[first:last].copy()
+        found = np.zeros(last - first, np.int64)
+        for begin in range(0, n, _BLOCK):
+            end = min(begin + _BLOCK, n)
+            drift = np.empty(end - begin, W.dtype)
+            for k in range(first, last):
+                q = entries[k - first]
+                stop = q
+                while stop < neuron_start[k + 1] and neuron_row[stop] < end:
+                    stop += 1
+                entries[k - first] = stop
+                bound = 0.0  # of what any row feels at this neuron
+                for p in range(neuron_start[k], live[k]):
+                    bound += abs(live_weight[p]) * largest[live_row[p]]
+                search = capacity > 0 and not bound <= threshold
+                if not search and (stop - q) * _VECTOR <= end - begin:
+                    # Few entries: one sum for each, rather than the drift of every row.
+                    for e in range(q, stop):
+                        column_of_phi = phi[neuron_row[e]]
+                        total = 0.0
+                        for p in range(neuron_start[k], live[k]):
+                            total += live_weight[p] * column_of_phi[live_row[p]]
+                        C[neuron_entry[e]] = total
+                    continue
+                drift[:] = 0.0
+                for p in range(neuron_start[k], live[k]):
+                    _add_scaled(drift, live_weight[p], phi[live_row[p], begin:end])
+                for e in range(q, stop):
+                    C[neuron_entry[e]] = drift[neuron_row[e] - begin]
+                    drift[neuron_row[e] - begin] = 0.0
+                if search and _any_above(drift, threshold):
+                    for j in range(drift.size):
+                        if abs(drift[j]) > threshold:
+                            if found[k - first] < capacity:
+                                outside_row[k, found[k - first]] = begin + j
+                                outside_value[k, found[k - first]] = drift[j]
+                            found[k - first] += 1
+        outside_count[first:last] = found
 
 
 @njit(cache=True, error_model="numpy")
@@ -305,11 +315,15 @@ def sparse_top_eigenvalue(start, column, width, W, row_sums):
 
 @njit(cache=True, error_model="numpy")
 def select_entries(
-    start, column, W, C, threshold, outside_count, outside_column, outside_value,
+    start, column, W, C, threshold, outside_row, outside_column, outside_value,
     new_start, new_column, new_W, new_C,
 ):  # fmt: skip
-    """Keep the entries that are non-zero or could revive, and take in those from outside."""
+    """Keep the entries that are non-zero or could revive, and take in those from outside.
+
+    ``outside_*`` : (found,) sorted by row.
+    """
     position = 0
+    p = 0
     for i in range(start.size - 1):
         new_start[i] = position
         for e in range(start[i], start[i + 1]):
@@ -318,33 +332,22 @@ def select_entries(
                 new_W[position] = W[e]
                 new_C[position] = C[e]
                 position += 1
-        for p in range(outside_count[i]):
-            new_column[position] = outside_column[i, p]
+        while p < outside_row.size and outside_row[p] == i:
+            new_column[position] = outside_column[p]
             new_W[position] = 0.0
-            new_C[position] = outside_value[i, p]
+            new_C[position] = outside_value[p]
             position += 1
+            p += 1
     new_start[start.size - 1] = position
 
 
 @njit(cache=True, error_model="numpy")
-def late_revivals(lam, h, outside_count, outside_value, row_error):
+def late_revivals(lam, h, outside_row, outside_value, row_error):
     """Charge each row for weights outside the layout whose force passed λ within the step."""
+    squared = np.zeros(row_error.size)
+    for p in range(outside_row.size):
+        beyond = abs(outside_value[p]) - lam
+        if beyond > 0.0:
+            squared[outside_row[p]] += beyond * beyond
     for i in range(row_error.size):
-        squared = 0.0
-        for p in range(outside_count[i]):
-            beyond = abs(outside_value[i, p]) - lam
-            if beyond > 0.0:
-                squared += beyond * beyond
-        row_error[i] += 0.5 * h * math.sqrt(squared)
-
-
-class Scratch(NamedTuple):
-    """Scratch of :func:`sparse_interference`, a row per thread."""
-
-    drift: np.ndarray
-    overlap: np.ndarray
-
-    @classmethod
-    def allocate(cls, n: int, width: int, dtype: np.dtype) -> Scratch:
-        threads = get_num_threads()
-        return cls(np.zeros((threads, width), dtype), np.empty((threads, n)))
+        row_error[i] += 0.5 * h * math.sqrt(squared[i])

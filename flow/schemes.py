@@ -139,7 +139,7 @@ class ProximalChebyshev:
             start, W_new, P, C0, C, R, rho0, overlaps[:, 2], h, g1, 0.8, error
         )
         if outside is not None:
-            kernels.late_revivals(slots.l1, h, outside.counts, outside.values, error)
+            kernels.late_revivals(slots.l1, h, outside.row, outside.value, error)
         return Proposal(W_new, C, overlaps, outside, float(error.max()))
 
 
