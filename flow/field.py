@@ -17,13 +17,13 @@ from flow import kernels, row_kernels
 from flow.blas import BLAS
 from flow.forces import Slots
 
-SPARSE_BELOW = 0.08
+SPARSE_BELOW = 0.12
 """Fill of W under which the sparse kernels win (benchmarks: kernel table)."""
-DENSE_ABOVE = 0.32
+DENSE_ABOVE = 0.4
 """Fill of the layout above which a sparse state goes back to dense."""
 COMPACT_BELOW = 0.75
 """A layout is narrowed when this share of its neurons, or less, is still in use."""
-REVIVAL_MARGIN = 0.5
+REVIVAL_MARGIN = 0.8
 """Zeros with |drift| above this share of λ are kept in a sparse layout: they may revive."""
 
 
@@ -253,11 +253,12 @@ class Field:
         return 1.1 * (2.0 * self.slots.overlap * top + float(state.overlaps[:, 0].max()))
 
     def _dense_stiffness(self, state: State) -> float:
-        if not self.slots.overlap:
-            return 0.0
-        return self._stiffness(
-            kernels.dense_top_eigenvalue(self._squares[0], state.overlaps), state
-        )
+        W = state.W.reshape(self.n, state.layout.width)
+        stiffness = float(sum(force.stiffness(W) for force in self.slots.drifts))
+        if self.slots.overlap:
+            top = kernels.dense_top_eigenvalue(self._squares[0], state.overlaps)
+            stiffness += self._stiffness(top, state)
+        return stiffness
 
     def _sparse_stiffness(self, state: State) -> float:
         layout = state.layout
