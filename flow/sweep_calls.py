@@ -1,0 +1,48 @@
+"""What a sweep asks of a worker: light to name, the numerics are imported where it is called."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from flow.sweep_runs import Outcome, Run
+
+
+def execute_batch(
+    runs: Sequence[Run],
+    *,
+    keep_weights: bool = False,
+    max_seconds: float = math.inf,
+    check_memory: bool = True,
+) -> list[Outcome]:
+    """Execute runs one after the other, each on one thread; a failure is an outcome as well.
+
+    Two calls in one process wait for each other.
+
+    Parameters
+    ----------
+    runs : what to execute.
+    keep_weights : return the final W in each outcome, as an ``.npz``.
+    max_seconds : limit for each run; one that meets it has status TIME_LIMIT.
+    check_memory : refuse a run that would not fit into the memory available now.
+    """
+    from flow.sweep_measure import execute, one_at_a_time
+
+    with one_at_a_time():
+        return [
+            execute(
+                run, keep_weights=keep_weights, max_seconds=max_seconds, check_memory=check_memory
+            )
+            for run in runs
+        ]
+
+
+def warm_up(dtypes: Sequence[str]) -> None:
+    """Compile the kernels, or load them, by toy runs, before many need them at the same time."""
+    execute_batch(
+        [
+            Run(n=4, m=8, lam=0.1, dtype=dtype, forces=forces)
+            for dtype in dtypes
+            for forces in ("all", "no-interference")
+        ]
+    )
