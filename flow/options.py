@@ -124,7 +124,7 @@ def _save_times(tokens: list[str]) -> tuple[str, ...]:
     return tuple(words)
 
 
-_SAVE_TIMES: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
+SAVE_TIMES: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
     nargs="*",
     metavar="T ... | log:N",
     instance_from_str=_save_times,
@@ -258,7 +258,7 @@ class Integration:
     """auto is exact (closed form) where rows do not act on each other, else numba"""
     save_at: Annotated[
         tuple[str, ...] | None,
-        _SAVE_TIMES,
+        SAVE_TIMES,
         arg(help_behavior_hint="(default: start and end)"),
     ] = None
     """flow times at which W is kept; log:N spaces N evenly in log t up to --t-end, or to 1/λ"""

@@ -1,0 +1,427 @@
+"""The command line of training: flags, presets, what is said at the end.
+
+Exit codes are those of :mod:`flow.simulate`: 0 for a run that got where it was sent, 1 for one
+that did not, 2 for input that cannot be used, 130 after Ctrl-C.
+"""
+
+import math
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import arg
+
+from flow.options import (
+    SAVE_TIMES,
+    InputError,
+    check_output,
+    choice,
+    file_name,
+    number,
+    parse_flags,
+    whole,
+)
+from flow.training_setup import (
+    DISTRIBUTIONS,
+    FIGURE_3,
+    FIGURE_3_STEPS,
+    FIGURE_4,
+    FIGURE_4_STEPS,
+    HIDDEN,
+    MAGNITUDES,
+    METHODS,
+    OUTPUTS,
+    PENALIZED,
+    PENALTIES,
+    Data,
+    Network,
+    Noise,
+    Optimizer,
+    Training,
+)
+
+if TYPE_CHECKING:
+    from flow.training import TrainingTrajectory
+
+PROG = "python -m flow.training"
+ABOUT = (
+    "Trains the autoencoder y = ReLU(W Wᵀx) itself, step by step, from the same start as "
+    "flow.simulate: says where it ended and saves it. --preset figure3 or figure4 sets every flag "
+    "as the paper's authors had it; flags that follow win."
+)
+
+
+# Flags -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The network, and what it is charged for: (c/4) Σ|y - x|² + λ penalty."""
+
+    n: Annotated[int, whole("n", 1)] = 64
+    """features, the rows of W"""
+    m: Annotated[int, whole("m", 1)] = 128
+    """neurons, the columns of W"""
+    lam: Annotated[float, number("lam", "a number >= 0", remedy="; 0 is no penalty")] = 0.01
+    """weight λ of the penalty"""
+    c: Annotated[float, number("c", "a number > 0")] = 4.0
+    """four times the weight of the squared error; the paper's loss has 4, its text 1"""
+    penalty: Annotated[str, choice("penalty", PENALTIES)] = "l1"
+    """l1: Σ|W|, l2: half of Σ W²"""
+    penalized: Annotated[str, choice("penalized", PENALIZED)] = "weights"
+    """weights, or the activations they make"""
+    untied: bool = False
+    """encoder and decoder are different matrices"""
+    hidden: Annotated[str, choice("hidden", HIDDEN)] = "linear"
+    """what the hidden layer does"""
+    output: Annotated[str, choice("output", OUTPUTS)] = "relu"
+    """nonlinearity of the output"""
+    dtype: Annotated[str, choice("dtype", ("float32", "float64"))] = "float64"
+    """precision of W"""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What it is trained on; by default the standard basis, all of it at every step."""
+
+    probability: Annotated[
+        float | None,
+        number("probability", "a number > 0 and <= 1", high=math.nextafter(1.0, 2.0)),
+        arg(help_behavior_hint="(default: one feature at a time)"),
+    ] = None
+    """each feature is on with this probability, independently of the others"""
+    magnitude: Annotated[str, choice("magnitude", MAGNITUDES)] = "one"
+    """size of a feature that is on"""
+    batch: Annotated[
+        int | None, whole("batch", 1), arg(help_behavior_hint="(default: the standard basis)")
+    ] = None
+    """inputs drawn per step"""
+    rotation: Annotated[
+        int | None, whole("rotation", 0), arg(help_behavior_hint="(default: standard basis)")
+    ] = None
+    """seed of random orthogonal inputs"""
+
+
+@dataclass(frozen=True)
+class HiddenNoise:
+    """Noise on the hidden layer."""
+
+    noise: Annotated[str, choice("noise", ("none", *DISTRIBUTIONS))] = "none"
+    """its distribution"""
+    sigma: Annotated[float, number("sigma", "a number >= 0")] = 0.1
+    """its standard deviation"""
+    degrees: Annotated[float, number("degrees", "a number > 4", low=math.nextafter(4.0, 5.0))] = 5.0
+    """degrees of freedom of student-t"""
+    fresh_noise: bool = False
+    """every input of every instance gets its own; otherwise all share one vector per step"""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How it is trained."""
+
+    optimizer: Annotated[str, choice("optimizer", METHODS)] = "proximal"
+    """gd, proximal: gd with exact zeros, sgd: gd on minibatches or with noise, adamw"""
+    rate: Annotated[float, number("rate", "a number > 0")] = 0.02
+    """learning rate: flow time per step, but for adamw"""
+    weight_decay: Annotated[float, number("weight-decay", "a number >= 0")] = 0.01
+    """of adamw"""
+    steps: Annotated[int, whole("steps", 0)] = 50_000
+    """how many"""
+    seed: Annotated[int, whole("seed", 0)] = 0
+    """of the normal start and of the random numbers; further instances take the next ones"""
+    instances: Annotated[int, whole("instances", 1)] = 1
+    """runs at once"""
+    scale: Annotated[float, number("scale", "a number >= 0")] = 1.0
+    """entries start with standard deviation scale/√m"""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is written and shown."""
+
+    out: Annotated[
+        Path | None, file_name("out", ".npz"), arg(help_behavior_hint="(default: not saved)")
+    ] = None
+    """save the run here; several instances as FILE.seed0.npz …, encoders as FILE.encoder.npz"""
+    save_at: Annotated[
+        tuple[str, ...] | None, SAVE_TIMES, arg(help_behavior_hint="(default: start and end)")
+    ] = None
+    """rate × steps at which W is kept; log:N spaces N evenly in log t"""
+    record_every: Annotated[
+        int | None, whole("record-every", 1), arg(help_behavior_hint="(default: 200 times)")
+    ] = None
+    """steps between observables"""
+    overwrite: bool = False
+    """replace files that exist"""
+    progress: bool = True
+    """show a bar (on a terminal only, unless asked for)"""
+    quiet: bool = False
+    """print nothing but errors"""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """A training."""
+
+    loss: Loss = Loss()
+    inputs: Inputs = Inputs()
+    noise: HiddenNoise = HiddenNoise()
+    steps: Steps = Steps()
+    results: Results = Results()
+    preset: Annotated[
+        str | None,
+        choice("preset", ("figure3", "figure4")),
+        arg(help_behavior_hint="(default: none)"),
+    ] = None
+    """the authors' protocol of a figure of the paper, all instances of one point of it"""
+
+
+def preset_options(training: Training, options: TrainOptions) -> TrainOptions:
+    """`options` with the flags that stand for `training`."""
+    network, data, noise, optimizer = (
+        training.network, training.data, training.noise, training.optimizer,
+    )  # fmt: skip
+    return replace(
+        options,
+        loss=replace(
+            options.loss,
+            lam=network.lam,
+            c=network.c,
+            penalty=network.penalty,
+            penalized=network.penalized,
+            untied=network.untied,
+            hidden=network.hidden,
+            output=network.output,
+        ),
+        inputs=Inputs(
+            probability=data.probability,
+            magnitude=data.magnitude,
+            batch=data.batch,
+            rotation=data.rotation,
+        ),
+        noise=HiddenNoise()
+        if noise is None
+        else HiddenNoise(
+            noise=noise.distribution,
+            sigma=noise.sigma,
+            degrees=noise.degrees,
+            fresh_noise=noise.fresh,
+        ),
+        steps=replace(
+            options.steps,
+            optimizer=optimizer.method,
+            rate=optimizer.rate,
+            weight_decay=optimizer.weight_decay,
+        ),
+    )
+
+
+PRESETS = {
+    "figure3": preset_options(
+        FIGURE_3,
+        TrainOptions(
+            loss=Loss(n=256, m=256, dtype="float32"),
+            steps=Steps(steps=FIGURE_3_STEPS, instances=16),
+        ),
+    ),
+    "figure4": preset_options(
+        FIGURE_4,
+        TrainOptions(
+            loss=Loss(n=8, m=16, dtype="float32"),
+            steps=Steps(steps=FIGURE_4_STEPS, instances=5),
+            results=Results(record_every=5),
+        ),
+    ),
+}
+
+
+# The command line --------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: this process's) and return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _train(argv)
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: expected files that can be written, got: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _train(argv: list[str]) -> int:
+    about = parse_flags(TrainOptions, argv, TrainOptions(), PROG, ABOUT)
+    options = parse_flags(
+        TrainOptions, argv, PRESETS.get(about.preset or "", TrainOptions()), PROG, ABOUT
+    )
+    results, how, loss = options.results, options.steps, options.loss
+    training = training_of(options)
+    files = _files(options)
+    for path in files:
+        check_output("out", path, overwrite=results.overwrite)
+    times = _save_times(options)
+    if results.quiet and "--progress" in argv:
+        raise InputError("expected --quiet or --progress, got both; leave one of them out")
+    import numpy as np
+
+    from flow.initial import gaussian_init
+    from flow.training import train
+
+    seeds = range(how.seed, how.seed + how.instances)
+
+    def draw(offset: int) -> np.ndarray:
+        return np.stack(
+            [
+                gaussian_init(loss.n, loss.m, seed=seed + offset, scale=how.scale, dtype=loss.dtype)
+                for seed in seeds
+            ]
+        )
+
+    command = shlex.join([*PROG.split(), *argv])
+    try:
+        runs = train(
+            training,
+            draw(0),
+            steps=how.steps,
+            encoder0=draw(ENCODER_SEED) if loss.untied else None,
+            streams=seeds,
+            save_at=times,
+            record_every=results.record_every,
+            progress=results.progress
+            and not results.quiet
+            and ("--progress" in argv or sys.stderr.isatty()),
+            metadata=[{"seed": s, "scale": how.scale, "command": command} for s in seeds],
+        )
+    except (ValueError, ImportError) as error:
+        raise InputError(str(error)) from error
+    except MemoryError as error:
+        raise InputError(
+            f"expected a run that fits in memory, got one that does not ({error}); lower --n or --m"
+        ) from error
+    matrices = [matrix for run in runs for matrix in (run, run.encoder) if matrix is not None]
+    for matrix, path in zip(matrices, files, strict=bool(files)):
+        matrix.save(path)
+    if not results.quiet:
+        for line in summary(options, runs):
+            print(line)
+        if files:
+            print(f"{'written':<14}{', '.join(str(path) for path in files)}")
+    if any(run.status.name == "INTERRUPTED" for run in runs):
+        return 130
+    return 0 if all(run.status.finished for run in runs) else 1
+
+
+ENCODER_SEED = 1_000_000
+"""The encoder of an untied network starts from --seed plus this."""
+
+
+def training_of(options: TrainOptions) -> Training:
+    """The settings that the flags stand for; InputError where they do not go together."""
+    loss, inputs, noise, steps = options.loss, options.inputs, options.noise, options.steps
+    if noise.noise == "none" and noise.fresh_noise:
+        raise InputError("--fresh-noise: expected --noise with it, got none; add --noise normal")
+    try:
+        return Training(
+            network=Network(
+                c=loss.c,
+                lam=loss.lam,
+                penalty=loss.penalty,
+                penalized=loss.penalized,
+                untied=loss.untied,
+                hidden=loss.hidden,
+                output=loss.output,
+            ),
+            data=Data(
+                probability=inputs.probability,
+                magnitude=inputs.magnitude,
+                batch=inputs.batch,
+                rotation=inputs.rotation,
+            ),
+            noise=None
+            if noise.noise == "none"
+            else Noise(
+                distribution=noise.noise,
+                sigma=noise.sigma,
+                degrees=noise.degrees,
+                fresh=noise.fresh_noise,
+            ),
+            optimizer=Optimizer(
+                method=steps.optimizer, rate=steps.rate, weight_decay=steps.weight_decay
+            ),
+        )
+    except ValueError as error:
+        raise InputError(f"expected settings that go together, got: {error}") from error
+
+
+def _save_times(options: TrainOptions) -> list[float] | None:
+    """--save-at as learning rate × steps."""
+    words = options.results.save_at
+    if words is None:
+        return None
+    rate, steps = options.steps.rate, options.steps.steps
+    if words[0].startswith("log:"):
+        count = int(words[0][4:])
+        ends = {max(1, round(steps ** (k / count))) for k in range(1, count + 1)}
+        return [0.0, *(rate * end for end in sorted(ends) if end <= steps)]
+    times = [float(word) for word in words]
+    if round(times[-1] / rate) > steps:
+        raise InputError(
+            f"--save-at: expected times up to --rate × --steps = {rate * steps:g}, got "
+            f"{times[-1]:g}"
+        )
+    return times
+
+
+def _files(options: TrainOptions) -> list[Path]:
+    """Names of the files to write, in the order of instances, each decoder before its encoder."""
+    out, how = options.results.out, options.steps
+    if out is None:
+        return []
+    names = []
+    for seed in range(how.seed, how.seed + how.instances):
+        stem = out.stem if how.instances == 1 else f"{out.stem}.seed{seed}"
+        names += [stem, f"{stem}.encoder"] if options.loss.untied else [stem]
+    return [out.with_name(f"{name}{out.suffix}") for name in names]
+
+
+def summary(options: TrainOptions, runs: Sequence["TrainingTrajectory"]) -> Iterator[str]:
+    """Lines about finished runs."""
+    import numpy as np
+
+    from flow.observables import AUTHORS_WINDOW, polysemantic_neurons
+
+    loss, how, first = options.loss, options.steps, runs[0]
+    yield (
+        f"{'loss':<14}({loss.c:g}/4) Σ|y - x|² + {loss.lam:g} {loss.penalty} of {loss.penalized}, "
+        f"hidden {loss.hidden}, output {loss.output}{', untied' if loss.untied else ''}"
+    )
+    yield (
+        f"{'start':<14}n = {loss.n} features, m = {loss.m} neurons, seed {how.seed}, "
+        f"scale {how.scale:g}"
+    )
+    yield (
+        f"{'work':<14}{how.optimizer}, rate {how.rate:g}, {first.stats['accepted']:,} steps of "
+        f"{len(runs)} instances, {first.stats['seconds']:.2f} s, {loss.dtype}"
+    )
+    for seed, run in enumerate(runs, how.seed):
+        name = f"{f'seed {seed}':<14}"
+        W = run.final
+        if not np.isfinite(W).all():
+            yield f"{name}{run.message} ({run.status.value})"
+            continue
+        yield (
+            f"{name}{run.message}, {np.count_nonzero(W, axis=1).mean():.4g} non-zeros per feature, "
+            f"|W_i|₁ {np.abs(W).sum(axis=1).mean():.4g}, |W_i|₄⁴ {(W**4).sum(axis=1).mean():.4g}, "
+            f"polysemantic {polysemantic_neurons(W)} "
+            f"({polysemantic_neurons(W, window=AUTHORS_WINDOW)} in 0.8…1.2), "
+            f"largest |dW/dt| {run.certificate.residual:.1e}"
+        )

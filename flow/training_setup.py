@@ -1,0 +1,205 @@
+"""What is trained, on what and how: the settings of :func:`flow.training.train`, as plain data.
+
+Nothing here imports NumPy or JAX.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+HIDDEN = ("linear", "relu", "layer-norm")
+OUTPUTS = ("relu", "linear", "leaky-relu", "softplus")
+PENALTIES = ("l1", "l2")
+PENALIZED = ("weights", "activations")
+MAGNITUDES = ("one", "uniform")
+DISTRIBUTIONS = ("bipolar", "uniform", "normal", "laplace", "student-t")
+METHODS = ("gd", "proximal", "sgd", "adamw")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def _number(name: str, value: float, *, positive: bool = False) -> None:
+    if not (math.isfinite(value) and (value > 0.0 if positive else value >= 0.0)):
+        sign = "> 0" if positive else ">= 0"
+        raise ValueError(f"{name} must be a finite number {sign}, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """The autoencoder and what it is charged for.
+
+        y = f(D (g(Eᵀx) + ξ)),    L = (c/4) Σ_x ‖y − x‖² + λ·penalty
+
+    f is `output`, g is `hidden`, ξ the noise (:class:`Noise`); D = E = W : (n, m) unless untied.
+    With the defaults L is the energy of feature benefit, interference and regularization of
+    THE_FLOW section 1, in its convention: c = 4 is the authors' loss Σ‖y − x‖² + λ Σ|W|, c = 1
+    is the paper's text, and gradient descent with step η walks η of flow time per step.
+    Source: paper, section 1.1 and appendix A. Raises ValueError for unknown words and numbers
+    out of range.
+    """
+
+    c: float = 4.0
+    """Four times the weight of the squared error, > 0."""
+    lam: float = 0.01
+    """λ ≥ 0, the weight of the penalty; 0 is none."""
+    penalty: str = "l1"
+    """"l1": Σ|·|; "l2": ½Σ(·)²."""
+    penalized: str = "weights"
+    """"weights": those of W, of untied networks the mean of the two matrices' penalties, so that
+    D = E costs what W does. "activations": g(Eᵀx) summed over the inputs, which for the standard
+    basis as inputs and g linear is the same as the weights of E."""
+    untied: bool = False
+    """Whether decoder D and encoder E are matrices of their own."""
+    hidden: str = "linear"
+    """g: "linear", "relu" or "layer-norm" (no gain, no bias)."""
+    output: str = "relu"
+    """f: "relu", "linear", "leaky-relu" (slope 0.01) or "softplus"."""
+
+    def __post_init__(self) -> None:
+        _number("Network.c", self.c, positive=True)
+        _number("Network.lam", self.lam)
+        _one_of("Network.penalty", self.penalty, PENALTIES)
+        _one_of("Network.penalized", self.penalized, PENALIZED)
+        _one_of("Network.hidden", self.hidden, HIDDEN)
+        _one_of("Network.output", self.output, OUTPUTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The inputs. By default the n standard basis vectors, all of them at every step.
+
+    Otherwise `batch` inputs are drawn afresh at every step, and the sum over them is divided by
+    the expected Σ a² of one feature over a batch (the activations' ℓ1 by that of Σ |a|). So every
+    feature weighs what it does in the full batch, and for p → 0 the expected loss tends to that
+    of the full batch. Raises ValueError for values out of range or settings that need a batch.
+    """
+
+    probability: float | None = None
+    """Each feature is on with this probability, 0 < p ≤ 1, independently of the others; None:
+    exactly one is on, every one as often."""
+    magnitude: str = "one"
+    """Size a of a feature that is on: "one", or "uniform" on [0, 1)."""
+    batch: int | None = None
+    """Inputs per step; None is the full batch of the standard basis."""
+    rotation: int | None = None
+    """Seed of a random orthogonal matrix Q whose rows replace the standard basis as inputs, the
+    targets staying what they were; needs an untied network. None: Q = 1."""
+
+    def __post_init__(self) -> None:
+        _one_of("Data.magnitude", self.magnitude, MAGNITUDES)
+        if self.probability is not None and not 0.0 < self.probability <= 1.0:
+            raise ValueError(
+                f"Data.probability must lie in (0, 1] or be None, got {self.probability!r}"
+            )
+        if self.batch is not None and self.batch < 1:
+            raise ValueError(f"Data.batch must be a whole number >= 1 or None, got {self.batch!r}")
+        if self.batch is None and (self.probability is not None or self.magnitude != "one"):
+            raise ValueError(
+                "inputs that are drawn (probability, or magnitude uniform) need Data.batch, "
+                "got None; give the number of inputs per step"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """Noise ξ on the hidden layer: independent per neuron, mean 0, variance σ².
+
+    Source: paper, section 3; THE_FLOW section 6. Raises ValueError for values out of range.
+    """
+
+    distribution: str = "bipolar"
+    """"bipolar": ±σ; "uniform" on [−√3σ, √3σ]; "normal"; "laplace"; "student-t"."""
+    sigma: float = 0.1
+    """σ ≥ 0, the standard deviation."""
+    degrees: float = 5.0
+    """Degrees of freedom of "student-t", > 4, where the fourth moment is finite."""
+    fresh: bool = False
+    """Whether every input of every instance gets noise of its own; otherwise one vector per
+    step is shared by all inputs and instances, as in the authors' code."""
+
+    def __post_init__(self) -> None:
+        _one_of("Noise.distribution", self.distribution, DISTRIBUTIONS)
+        _number("Noise.sigma", self.sigma)
+        if not (math.isfinite(self.degrees) and self.degrees > 4.0):
+            raise ValueError(f"Noise.degrees must be a finite number > 4, got {self.degrees!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """How a step is made from the gradient of the loss.
+
+    Raises ValueError for an unknown method or numbers out of range.
+    """
+
+    method: str = "gd"
+    """"gd": W ← W − η ∇L, with sign(0) = 0 for the gradient of ℓ1; full batch, no noise.
+    "sgd": the same on minibatches or with noise. "proximal": W ← prox(W − η ∇smooth part), the
+    penalty's own minimization step, under which ℓ1 makes zeros exact. "adamw": Adam with
+    decoupled weight decay, β = 0.9, 0.999, ε = 1e-8."""
+    rate: float = 1e-2
+    """η > 0: learning rate, in flow time per step. For "adamw", whose steps do not scale with
+    the gradient, rate × steps is a time by name only."""
+    weight_decay: float = 0.01
+    """Decay per unit of rate × steps; "adamw" alone uses it."""
+
+    def __post_init__(self) -> None:
+        _one_of("Optimizer.method", self.method, METHODS)
+        _number("Optimizer.rate", self.rate, positive=True)
+        _number("Optimizer.weight_decay", self.weight_decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A network, its data, its noise and its optimizer.
+
+    Raises ValueError for parts that do not go together.
+    """
+
+    network: Network = Network()
+    """What is trained."""
+    data: Data = Data()
+    """On what."""
+    noise: Noise | None = None
+    """Noise on the hidden layer; None is none."""
+    optimizer: Optimizer = Optimizer()
+    """How."""
+
+    def __post_init__(self) -> None:
+        network, method = self.network, self.optimizer.method
+        if method == "gd" and (self.data.batch is not None or self.noise is not None):
+            raise ValueError(
+                "method 'gd' takes the full batch without noise; with minibatches or noise use "
+                "'sgd', 'proximal' or 'adamw'"
+            )
+        if method == "proximal" and network.penalized != "weights":
+            raise ValueError(
+                "method 'proximal' needs the penalty on the weights, got penalized = "
+                f"{network.penalized!r}; use 'gd' or 'sgd'"
+            )
+        if self.data.rotation is not None and not network.untied:
+            raise ValueError(
+                "inputs that are not the standard basis need an encoder of their own, got "
+                "Data.rotation with a tied network; give Network(untied=True)"
+            )
+
+
+FIGURE_3 = Training(
+    network=Network(c=4.0, lam=1e-3),
+    optimizer=Optimizer(method="adamw", rate=1e-3, weight_decay=0.01),
+)
+"""How the authors made figure 3: n = 256, m = 256…4096, W0 of standard deviation 1/√m, float32,
+7,500 steps, 16 instances. Source: THE_FLOW section 7."""
+FIGURE_3_STEPS = 7_500
+
+FIGURE_4 = Training(
+    network=Network(c=4.0, lam=0.0),
+    noise=Noise(distribution="bipolar", sigma=0.15),
+    optimizer=Optimizer(method="sgd", rate=0.02),
+)
+"""How the authors made figure 4: n = 8, m = 16, bipolar and normal noise of σ = 0.07, 0.1, 0.15,
+100,000 steps, observed every 5, 5 instances under the same noise. Source: THE_FLOW section 7."""
+FIGURE_4_STEPS = 100_000

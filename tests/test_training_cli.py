@@ -1,0 +1,156 @@
+"""``python -m flow.training``: flags, presets, files, exit codes, complaints."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from flow import Trajectory, gaussian_init
+from flow.training_cli import PRESETS, main, training_of
+from flow.training_setup import (
+    FIGURE_3,
+    FIGURE_4,
+    Data,
+    Network,
+    Noise,
+    Optimizer,
+    Training,
+)
+
+pytest.importorskip("jax")
+
+SMALL = ["--n", "5", "--m", "12", "--steps", "30"]
+
+
+def test_a_run_is_summarized_and_saved(tmp_path, capsys):
+    out = tmp_path / "run.npz"
+    assert main([*SMALL, "--seed", "4", "--lam", "0.05", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "polysemantic" in said
+    assert str(out) in said
+    run = Trajectory.load(out)
+    np.testing.assert_array_equal(run.weights[0], gaussian_init(5, 12, seed=4))
+    assert run.metadata["command"].startswith("python -m flow.training --n 5")
+    assert run.parameters["training"]["network"]["lam"] == 0.05
+    assert [p.name for p in tmp_path.iterdir()] == ["run.npz"]
+
+
+def test_instances_and_encoders_have_files_of_their_own(tmp_path, capsys):
+    flags = [*SMALL, "--instances", "2", "--untied", "--optimizer", "gd", "--save-at", "log:3"]
+    assert main([*flags, "--out", str(tmp_path / "run.npz"), "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"run.seed{s}{e}.npz" for s in (0, 1) for e in ("", ".encoder")}
+    decoder = Trajectory.load(tmp_path / "run.seed1.npz")
+    encoder = Trajectory.load(tmp_path / "run.seed1.encoder.npz")
+    np.testing.assert_array_equal(decoder.weights[0], gaussian_init(5, 12, seed=1))
+    assert np.abs(encoder.weights[0] - decoder.weights[0]).max() > 0.1
+    np.testing.assert_allclose(decoder.times, [0.0, 0.06, 0.2, 0.6])
+    assert (decoder.parameters["matrix"], encoder.parameters["matrix"]) == ("decoder", "encoder")
+
+
+def test_flags_stand_for_the_settings():
+    flags = {
+        "c": 2.0, "lam": 0.3, "penalty": "l2", "penalized": "activations", "untied": True,
+        "hidden": "relu", "output": "softplus",
+    }  # fmt: skip
+    options = dataclasses.replace(
+        PRESETS["figure3"],
+        loss=dataclasses.replace(PRESETS["figure3"].loss, **flags),
+    )
+    assert training_of(options) == dataclasses.replace(FIGURE_3, network=Network(**flags))
+    options = dataclasses.replace(
+        options,
+        inputs=dataclasses.replace(
+            options.inputs, probability=0.1, magnitude="uniform", batch=7, rotation=3
+        ),
+        noise=dataclasses.replace(
+            options.noise, noise="student-t", sigma=0.2, degrees=7.0, fresh_noise=True
+        ),
+    )
+    assert training_of(options) == Training(
+        network=Network(**flags),
+        data=Data(probability=0.1, magnitude="uniform", batch=7, rotation=3),
+        noise=Noise(distribution="student-t", sigma=0.2, degrees=7.0, fresh=True),
+        optimizer=Optimizer(method="adamw", rate=1e-3, weight_decay=0.01),
+    )
+
+
+def test_presets_are_the_protocols_of_the_authors():
+    three, four = PRESETS["figure3"], PRESETS["figure4"]
+    assert training_of(three) == FIGURE_3
+    assert training_of(four) == FIGURE_4
+    assert (three.loss.n, three.steps.steps, three.steps.instances) == (256, 7500, 16)
+    assert (FIGURE_3.optimizer.method, FIGURE_3.optimizer.rate) == ("adamw", 1e-3)
+    assert (FIGURE_3.network.c, FIGURE_3.network.lam) == (4.0, 1e-3)
+    assert (four.loss.n, four.loss.m, four.steps.steps, four.steps.instances) == (8, 16, 10**5, 5)
+    assert (FIGURE_4.optimizer.method, FIGURE_4.optimizer.rate) == ("sgd", 0.02)
+    assert (FIGURE_4.network.lam, four.results.record_every) == (0.0, 5)
+    assert FIGURE_4.noise == Noise(distribution="bipolar", sigma=0.15, fresh=False)
+
+
+def test_flags_win_over_the_preset(capsys):
+    assert main(["--preset", "figure4", "--steps", "10", "--m", "12", "--sigma", "0.1"]) == 0
+    said = capsys.readouterr().out
+    assert "m = 12 neurons" in said
+    assert "rate 0.02, 10 steps of 5 instances" in said
+
+
+def test_a_run_that_blows_up_ends_with_exit_code_1(capsys):
+    assert main([*SMALL, "--rate", "9"]) == 1
+    assert "infinite or NaN" in capsys.readouterr().out
+
+
+WRONG = [
+    (["--lam", "-1"], "0 is no penalty"),
+    (["--c", "0"], "> 0"),
+    (["--n", "0"], ">= 1"),
+    (["--optimizer", "adam"], "did you mean adamw?"),
+    (["--optimzer", "gd"], "did you mean --optimizer?"),
+    (["--hidden", "layernorm"], "did you mean layer-norm?"),
+    (["--probability", "0.1"], "batch"),
+    (["--probability", "1.1", "--batch", "2"], "<= 1"),
+    (["--degrees", "4"], "> 4"),
+    (["--noise", "bipolar", "--optimizer", "gd"], "sgd"),
+    (["--fresh-noise"], "--noise"),
+    (["--rotation", "1", "--optimizer", "gd"], "untied"),
+    (["--save-at", "1", "9"], "up to"),
+    (["--save-at", "2", "1"], "increasing"),
+    (["--steps", "-1"], ">= 0"),
+    (["--record-every", "0"], ">= 1"),
+    (["--preset", "figure5"], "figure4"),
+    (["--quiet", "--progress"], "both"),
+    (["--out", "run.txt"], ".npz"),
+    (["stray"], "stray"),
+]
+
+
+@pytest.mark.parametrize(("flags", "said"), WRONG)
+def test_flags_that_cannot_be_used_give_one_line_and_exit_code_2(flags, said, capsys):
+    assert main([*SMALL, *flags]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+    assert "expected" in shown.err
+    assert "got" in shown.err
+    assert said in shown.err
+
+
+def test_a_file_that_exists_is_kept_unless_it_may_be_replaced(tmp_path, capsys):
+    out = tmp_path / "run.npz"
+    out.write_text("precious")
+    assert main([*SMALL, "--out", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert out.read_text() == "precious"
+    assert main([*SMALL, "--out", str(out), "--overwrite"]) == 0
+    assert Trajectory.load(out).final.shape == (5, 12)
+
+
+def test_help_names_every_group(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    for flag in ("--n", "--lam", "--probability", "--noise", "--optimizer", "--out", "--preset"):
+        assert flag in said
