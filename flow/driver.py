@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -20,7 +20,8 @@ from flow.events import EventRecorder, Events, exact_events
 from flow.exact import ExactFlow
 from flow.field import Field, State
 from flow.forces import Force, Slots, Summary, sum_slots
-from flow.schemes import ProximalChebyshev, Scheme
+from flow.requests import Attempt, Computer, Place, Renew, Request
+from flow.schemes import Proposal, ProximalChebyshev, Scheme
 from flow.stationarity import Certificate, certify, default_tolerance
 from flow.trajectory import Observables, Status, Trajectory
 
@@ -55,6 +56,7 @@ def integrate(
     max_steps: int = 100_000,
     max_seconds: float = math.inf,
     watch: Watch | None = None,
+    mesh: Any = None,
 ) -> Trajectory:
     """Run dW/dt = Σ forces from W0, to `t_end` or until it comes to rest.
 
@@ -81,10 +83,12 @@ def integrate(
     first_step : length of the first step to try; default from the size of the forces. A run
         continued with W0 = traj.weights[k], t_start = traj.times[k] and
         first_step = traj.step_sizes[k] takes bitwise the steps of the run that made `traj`
-        (backend "numba").
+        (backends "numba" and "diffrax").
     stationarity_tol : largest |dW/dt| that counts as rest; default 1e-6·max(λ, 1e-3·c).
     max_steps, max_seconds : limits; a run that meets one says so in its status.
     watch : called at every accepted step (exact backend: at its own times).
+    mesh : backend "diffrax": a ``jax.sharding.Mesh`` with one axis, over whose devices the
+        neurons are spread; default one device.
 
     Returns
     -------
@@ -99,8 +103,67 @@ def integrate(
 
     Source: THE_FLOW sections 1, 2 and 5.
     """
+    problem = check_problem(
+        forces, W0, t_end=t_end, save_at=save_at, rtol=rtol, backend=backend, events=events,
+        overlap_events=overlap_events, scheme=scheme, fixed_step=fixed_step, t_start=t_start,
+        first_step=first_step, stationarity_tol=stationarity_tol, max_steps=max_steps,
+        max_seconds=max_seconds,
+    )  # fmt: skip
+    if mesh is not None and problem.backend != "diffrax":
+        raise ValueError(f"mesh needs backend 'diffrax', got backend {problem.backend!r}")
+    n, m = problem.W0.shape
+    began = time.perf_counter()
+    with prepared(problem.W0.size):
+        if problem.backend == "exact":
+            run = _run_exact(
+                problem.slots, problem.forces, problem.W0, problem.limits, events, watch
+            )
+        elif problem.backend == "diffrax":
+            from flow.diffrax_backend import Batch
+
+            batch = Batch([problem.slots], n, m, problem.W0.dtype, mesh=mesh)
+            [run] = batch.run([steps(problem, batch.members[0], progress, watch)])
+        else:
+            field = Field(problem.slots, n, m, problem.W0.dtype)
+            run = _run_alone(steps(problem, field, progress, watch), field, problem.scheme)
+    return trajectory(problem, run, time.perf_counter() - began, metadata)
+
+
+class Problem(NamedTuple):
+    """What is to be run, checked."""
+
+    forces: Sequence[Force]
+    slots: Slots
+    W0: np.ndarray
+    limits: _Limits
+    backend: str
+    scheme: Scheme
+    events: bool
+    overlap_events: bool
+
+
+def check_problem(
+    forces: Sequence[Force],
+    W0: np.ndarray,
+    *,
+    t_end: float | None,
+    save_at: Iterable[float] | None,
+    rtol: float,
+    backend: str,
+    events: bool = False,
+    overlap_events: bool = False,
+    scheme: Scheme | None = None,
+    fixed_step: float | None = None,
+    t_start: float = 0.0,
+    first_step: float | None = None,
+    stationarity_tol: float | None = None,
+    max_steps: int = 100_000,
+    max_seconds: float = math.inf,
+    finite: bool = True,
+) -> Problem:
+    """The arguments of :func:`integrate`, or its errors; without `finite`, W0 may hold NaN."""
     slots = sum_slots(forces)
-    W0 = _check_weights(W0)
+    W0 = _check_weights(W0, finite)
     if not (0.0 < rtol < 1.0):
         raise ValueError(f"rtol must lie between 0 and 1, got {rtol!r}")
     if not (math.isfinite(t_start) and t_start >= 0.0):
@@ -134,20 +197,27 @@ def integrate(
         raise ValueError(f"{type(scheme).__name__} has no error estimate: give fixed_step=...")
     limits = _Limits(t_start, t_end, saves, rtol, fixed_step, first_step, stationarity_tol,
                      max_steps, max_seconds)  # fmt: skip
-    began = time.perf_counter()
-    # Results must not depend on the number of BLAS threads: tiles run BLAS with one.
-    # A run that overflows ends with a status, not with warnings.
+    return Problem(forces, slots, W0, limits, chosen, scheme, events, overlap_events)
+
+
+@contextmanager
+def prepared(size: int) -> Iterator[None]:
+    """Settings of a run: results must not depend on the number of BLAS threads, so tiles run BLAS
+    with one; a run that overflows ends with a status, not with warnings."""
     with (
         threadpool_limits(limits=1, user_api="blas"),
         np.errstate(over="ignore", invalid="ignore"),
-        _threads(W0.size),
+        _threads(size),
     ):
-        if chosen == "exact":
-            run = _run_exact(slots, forces, W0, limits, events, watch)
-        else:
-            run = _run_steps(
-                slots, forces, W0, limits, scheme, progress, events, overlap_events, watch
-            )
+        yield
+
+
+def trajectory(
+    problem: Problem, run: _Run, seconds: float, metadata: Mapping[str, Any] | None
+) -> Trajectory:
+    """What is left of a run."""
+    limits, W0 = problem.limits, problem.W0
+    on_device = problem.backend == "diffrax"
     return Trajectory(
         times=np.array(run.times),
         weights=np.stack(run.weights),
@@ -157,25 +227,25 @@ def integrate(
         status=run.status,
         message=run.message,
         certificate=run.certificate,
-        stats={**run.stats, "seconds": time.perf_counter() - began},
+        stats={**run.stats, "seconds": seconds},
         parameters={
-            "forces": [{"name": type(f).__name__, **asdict(f)} for f in forces],  # type: ignore[call-overload]
+            "forces": [{"name": type(f).__name__, **asdict(f)} for f in problem.forces],  # type: ignore[call-overload]
             "n": W0.shape[0],
             "m": W0.shape[1],
             "dtype": str(W0.dtype),
-            "t_start": t_start,
-            "t_end": t_end,
-            "save_at": saves,
-            "rtol": rtol,
-            "backend": chosen,
-            "scheme": None if chosen == "exact" else type(scheme).__name__,
-            "fixed_step": fixed_step,
-            "first_step": first_step,
-            "stationarity_tol": stationarity_tol,
-            "events": events,
-            "overlap_events": overlap_events,
+            "t_start": limits.t_start,
+            "t_end": limits.t_end,
+            "save_at": limits.saves,
+            "rtol": limits.rtol,
+            "backend": problem.backend,
+            "scheme": None if problem.backend == "exact" else type(problem.scheme).__name__,
+            "fixed_step": limits.fixed_step,
+            "first_step": limits.first_step,
+            "stationarity_tol": limits.tolerance,
+            "events": problem.events,
+            "overlap_events": problem.overlap_events,
         },
-        versions=_versions(),
+        versions=_versions("jax", "diffrax") if on_device else _versions(),
         metadata=dict(metadata or {}),
     )
 
@@ -221,7 +291,7 @@ class _Run(NamedTuple):
 # Checks ------------------------------------------------------------------------------------------
 
 
-def _check_weights(W0: np.ndarray) -> np.ndarray:
+def _check_weights(W0: np.ndarray, finite: bool) -> np.ndarray:
     W0 = np.asarray(W0)
     if W0.ndim != 2 or 0 in W0.shape:
         raise ValueError(f"W0 must be (n features, m neurons) with n, m >= 1, got shape {W0.shape}")
@@ -229,7 +299,7 @@ def _check_weights(W0: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"W0 must be float32 or float64, got {W0.dtype}; convert it with W0.astype(float)"
         )
-    if not np.isfinite(W0).all():
+    if finite and not np.isfinite(W0).all():
         raise ValueError("W0 must be finite, got NaN or infinity")
     return np.ascontiguousarray(W0)
 
@@ -271,15 +341,17 @@ def _choose_backend(
             raise ImportError(
                 "backend 'diffrax' needs JAX: pip install 'incidental-flow[accelerator]'"
             ) from error
-        raise NotImplementedError(
-            "backend 'diffrax' is not built yet; use backend 'numba' on the CPU"
-        )
+        if not isinstance(scheme, ProximalChebyshev | None):
+            raise ValueError(
+                f"backend 'diffrax' has the scheme ProximalChebyshev, got {type(scheme).__name__}; "
+                f"leave it out, or use backend 'numba'"
+            )
     return backend
 
 
-def _versions() -> dict[str, str]:
+def _versions(*more: str) -> dict[str, str]:
     found = {}
-    for name in ("incidental-flow", "numpy", "numba", "scipy"):
+    for name in ("incidental-flow", "numpy", "numba", "scipy", *more):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -348,22 +420,36 @@ _FIXED_STEP_RTOL = 1e-8
 """Accuracy asked of the row solver where steps are fixed."""
 
 
-def _run_steps(
-    slots: Slots,
-    forces: Sequence[Force],
-    W0: np.ndarray,
-    limits: _Limits,
-    scheme: Scheme,
-    progress: bool,
-    events: bool,
-    overlap_events: bool,
-    watch: Watch | None,
-) -> _Run:
-    n, m = W0.shape
-    field = Field(slots, n, m, W0.dtype)
+def _run_alone(run: Generator[Request, Any, _Run], field: Field, scheme: Scheme) -> _Run:
+    """Answer the requests of a run one by one."""
+    try:
+        request = next(run)
+        while True:
+            try:
+                answer: State | Proposal
+                if isinstance(request, Attempt):
+                    answer = scheme.propose(field, *request)
+                elif isinstance(request, Place):
+                    answer = field.place(request.W)
+                else:
+                    answer = field.place(request.state.dense(field.m))
+            except KeyboardInterrupt as interrupt:
+                request = run.throw(interrupt)
+            else:
+                request = run.send(answer)
+    except StopIteration as end:
+        return end.value
+
+
+def steps(
+    problem: Problem, field: Computer, progress: bool, watch: Watch | None
+) -> Generator[Request, Any, _Run]:
+    """The loop of a run; `field` and whoever answers its requests compute for it."""
+    forces, slots, W0, limits, _, scheme, events, overlap_events = problem
+    _, m = W0.shape
     recorder = _Recorder(forces, m)
     began = time.perf_counter()
-    state = field.place(W0)
+    state = yield Place(W0)
     sums = field.row_sums(state)
     t = limits.t_start
     recorder.add(t, state, sums)
@@ -406,7 +492,7 @@ def _run_steps(
             step = target - t if landing and target is not None else h
             fixed = limits.fixed_step is not None
             allowed = _FIXED_STEP_RTOL if fixed else _allowed_error(limits.rtol, step, slots.scale)
-            proposal = scheme.propose(field, state, step, allowed)
+            proposal = yield Attempt(state, step, allowed)
             error = proposal.error
             if not fixed:
                 if not error <= allowed:
@@ -428,15 +514,17 @@ def _run_steps(
             before, t = t, target if landing and target is not None else t + step
             log.add(before, t, state, proposal)
             state.W, state.C, state.overlaps = proposal.W, proposal.C, proposal.overlaps
-            field.settle(state, proposal.outside)
+            renew = field.settle(state, proposal.outside)
             if landing and pending:
                 pending.pop(0)
                 W = state.dense(m)
                 # A canonical layout, so that a run continued from this file is bitwise the same.
-                state = field.place(W)
+                state = yield Place(W)
                 times.append(t)
                 weights.append(W)
                 step_sizes.append(h)
+            elif renew:
+                state = yield Renew(state)
             sums = field.row_sums(state)
             recorder.add(t, state, sums)
             bar.show(t, step, sums)

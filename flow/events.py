@@ -157,15 +157,18 @@ class EventRecorder:
 
     def _add_weights(self, t0: float, t1: float, state: State, proposal: Proposal) -> None:
         layout, slots, h = state.layout, self._slots, t1 - t0
+        # Some backends keep them elsewhere until they are looked at.
+        before, after = np.asarray(state.W), np.asarray(proposal.W)
         counts = np.empty((2, layout.n), np.int64)
-        event_kernels.count_changes(layout.start, state.W, proposal.W, counts)
+        event_kernels.count_changes(layout.start, before, after, counts)
         total = int(counts.sum())
         if total == 0:
             return
+        C_before, C_after = np.asarray(state.C), np.asarray(proposal.C)
         ends = np.cumsum(counts).reshape(counts.shape)
         entry, delay = np.empty(total, np.int64), np.empty(total)
         event_kernels.write_changes(
-            layout.start, state.W, proposal.W, state.C, proposal.C,
+            layout.start, before, after, C_before, C_after,
             0.5 * (state.overlaps[:, 2] + proposal.overlaps[:, 2]), h,
             slots.growth_constant, slots.growth_quadratic, slots.l1, ends - counts, entry, delay,
         )  # fmt: skip
@@ -173,8 +176,8 @@ class EventRecorder:
         row = np.searchsorted(layout.start, entry, side="right") - 1
         position = entry - layout.start[row] if layout.column is None else layout.column[entry]
         for log, W, part in (
-            (self._extinctions, state.W, slice(died)),
-            (self._revivals, proposal.W, slice(died, total)),
+            (self._extinctions, before, slice(died)),
+            (self._revivals, after, slice(died, total)),
         ):
             e = entry[part]
             log.append(
@@ -183,7 +186,7 @@ class EventRecorder:
                     row[part],
                     layout.neurons[position[part]],
                     W[e].astype(float),
-                    -proposal.C[e].astype(float),
+                    -C_after[e].astype(float),
                     np.full(e.size, h),
                 )
             )
