@@ -53,8 +53,8 @@ def gram_lower(blas, A, out):
 
 
 @njit(cache=True, error_model="numpy")
-def multiply(blas, A, B, out):
-    """out = A B; every array with unit column stride."""
+def multiply(blas, alpha, A, B, beta, out):
+    """out ← α A B + β out; every array with unit column stride. At β = 0 out is not read."""
     flags = np.array([_PLAIN], np.uint8)
     sizes = np.array(
         [
@@ -63,7 +63,7 @@ def multiply(blas, A, B, out):
         ],
         np.int32,
     )  # fmt: skip
-    factors = np.array([1.0, 0.0]).astype(A.dtype)
+    factors = np.array([alpha, beta]).astype(A.dtype)
     blas.gemm(
         flags.ctypes, flags.ctypes, sizes[0:].ctypes, sizes[1:].ctypes, sizes[2:].ctypes,
         factors[0:].ctypes, B.ctypes, sizes[3:].ctypes, A.ctypes, sizes[4:].ctypes,

@@ -139,35 +139,31 @@ class Field:
         out: np.ndarray,
         overlaps: np.ndarray,
         *,
+        alpha: float = 1.0,
+        beta: float = 0.0,
         search: bool = False,
     ) -> Outside | None:
-        """Write the drift at W into out; with `search`, also look for revivals elsewhere.
+        """out ← α C + β out, C the drift at W; with `search`, also look for revivals elsewhere.
+
+        Adding where a sum is wanted spares its caller one array of W's size. At β = 0, which a
+        search needs, out is not read.
 
         Returns the zeros outside a sparse layout that could revive (None when dense).
         """
+        assert beta == 0.0 or not search
         if not self.slots.has_drift:
-            out[:] = 0.0
+            _scale(out, beta)
             return None
         self.evaluations += 1
         layout = state.layout
         if layout.column is None:
             grid = (layout.n, layout.width)
-            if self.slots.overlap:
-                kernels.dense_interference(
-                    self._blas,
-                    W.reshape(grid),
-                    self.slots.overlap,
-                    self._squares[: kernels.slices(layout.width)],
-                    out.reshape(grid),
-                    overlaps,
-                )
-            else:
-                out[:] = 0.0
-                overlaps[:] = 0.0
-            for force in self.slots.drifts:
-                out.reshape(grid)[...] -= force.drift(W.reshape(grid))
             if self.slots.drifts:
-                kernels.take_radial(out.reshape(grid), W.reshape(grid), overlaps)
+                C = self._general_drift(W.reshape(grid), overlaps)
+                _scale(out, beta)
+                out += alpha * C.ravel()
+            else:
+                self._dense_interference(W.reshape(grid), alpha, beta, out.reshape(grid), overlaps)
             return None
         assert layout.by_neuron is not None
         while True:
@@ -177,13 +173,32 @@ class Field:
             values = np.empty((layout.width, capacity), self.dtype)
             kernels.sparse_interference(
                 layout.start, layout.column, *layout.by_neuron, W, self.slots.overlap,
-                REVIVAL_MARGIN * self.slots.l1, self._squares[1], out, overlaps,
+                REVIVAL_MARGIN * self.slots.l1, self._squares[1], alpha, beta, out, overlaps,
                 counts, rows, values,
             )  # fmt: skip
             most = int(counts.max(initial=0))
             if most <= capacity:
                 return Outside.collect(counts, rows, values)
             self._capacity = 2 * most
+
+    def _dense_interference(
+        self, W: np.ndarray, alpha: float, beta: float, out: np.ndarray, overlaps: np.ndarray
+    ) -> None:
+        squares = self._squares[: kernels.slices(W.shape[1])]
+        kernels.dense_interference(
+            self._blas, W, self.slots.overlap, squares, alpha, beta, out, overlaps
+        )
+
+    def _general_drift(self, W: np.ndarray, overlaps: np.ndarray) -> np.ndarray:
+        """C with forces that have a drift of their own, perpendicular to each row as ever."""
+        C = np.zeros_like(W)
+        overlaps[:] = 0.0
+        if self.slots.overlap:
+            self._dense_interference(W, 1.0, 0.0, C, overlaps)
+        for force in self.slots.drifts:
+            C -= force.drift(W)
+        kernels.take_radial(C, W, overlaps)
+        return C
 
     def settle(self, state: State, outside: Outside | None) -> None:
         """Bring the layout up to date with the state's W and C, and estimate its stiffness."""
@@ -279,6 +294,13 @@ class Field:
             slots.growth_constant, slots.growth_quadratic, slots.l1, out,
         )  # fmt: skip
         return out
+
+
+def _scale(out: np.ndarray, beta: float) -> None:
+    if beta == 0.0:
+        out[:] = 0.0  # whatever it held, NaN included
+    else:
+        out *= beta
 
 
 class Outside(NamedTuple):

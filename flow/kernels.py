@@ -72,8 +72,8 @@ _BAND = 32
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def dense_interference(blas, W, strength, squares, C, row_sums):
-    """C = φ(G) W − ρ W for W : (n, m); row_sums : (n, 3), see Field.sample.
+def dense_interference(blas, W, strength, squares, alpha, beta, out, row_sums):
+    """out ← α C + β out, C = φ(G) W − ρ W, for W : (n, m); row_sums : (n, 3), see Field.sample.
 
     squares : (slices(m), n, n); on return the first holds G, the second φ(G) with −ρ_i on its
     diagonal. The radial part costs nothing: ρ_i = Σ_j φ_ij G_ij / G_ii.
@@ -109,7 +109,7 @@ def dense_interference(blas, W, strength, squares, C, row_sums):
             phi[i, i] = -rho
     for p in prange(parts):
         columns = slice(p * width, (p + 1) * width)
-        multiply(blas, phi, W[:, columns], C[:, columns])
+        multiply(blas, alpha, phi, W[:, columns], beta, out[:, columns])
 
 
 @njit(cache=True, error_model="numpy")
@@ -189,9 +189,9 @@ def _any_above(x, threshold):
 @njit(cache=True, parallel=True, error_model="numpy")
 def sparse_interference(
     start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
-    C, row_sums, outside_count, outside_row, outside_value,
+    alpha, beta, out, row_sums, outside_count, outside_row, outside_value,
 ):  # fmt: skip
-    """C on the entries of the layout; also which other entries have |C| > threshold.
+    """out ← α C + β out on the layout's entries; also which other entries have |C| > threshold.
 
     phi : (n, n) is scratch and holds φ(G) with −ρ_i on its diagonal on return. ``outside_*`` :
     (width, capacity) list by neuron the entries that are not in the layout and could revive; a
@@ -261,13 +261,15 @@ def sparse_interference(
                         total = 0.0
                         for p in range(neuron_start[k], live[k]):
                             total += live_weight[p] * column_of_phi[live_row[p]]
-                        C[neuron_entry[e]] = total
+                        kept = beta * out[neuron_entry[e]] if beta != 0.0 else 0.0
+                        out[neuron_entry[e]] = alpha * total + kept
                     continue
                 drift[:] = 0.0
                 for p in range(neuron_start[k], live[k]):
                     _add_scaled(drift, live_weight[p], phi[live_row[p], begin:end])
                 for e in range(q, stop):
-                    C[neuron_entry[e]] = drift[neuron_row[e] - begin]
+                    kept = beta * out[neuron_entry[e]] if beta != 0.0 else 0.0
+                    out[neuron_entry[e]] = alpha * drift[neuron_row[e] - begin] + kept
                     drift[neuron_row[e] - begin] = 0.0
                 if search and _any_above(drift, threshold):
                     for j in range(drift.size):

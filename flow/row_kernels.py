@@ -291,11 +291,11 @@ def advance_rows(start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, r
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def accumulate_drift(start, mu, nu, mu_tilde, gamma_tilde, C, C0, P, previous):
-    """previous ← μ P + ν previous + μ̃ C + γ̃ C0: one line of a Chebyshev recurrence."""
+def accumulate_drift(start, mu, nu, gamma_tilde, C0, P, previous):
+    """previous ← μ P + ν previous + γ̃ C0: a line of a Chebyshev recurrence, but for μ̃ C."""
     for i in prange(start.size - 1):
         for k in range(start[i], start[i + 1]):
-            previous[k] = mu * P[k] + nu * previous[k] + mu_tilde * C[k] + gamma_tilde * C0[k]
+            previous[k] = mu * P[k] + nu * previous[k] + gamma_tilde * C0[k]
 
 
 @njit(cache=True, parallel=True, error_model="numpy")

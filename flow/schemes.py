@@ -121,19 +121,24 @@ class ProximalChebyshev:
             return Proposal(W_new, C0.copy(), overlaps, None, float(error.max()))
         stages = chebyshev_stages(h, state.stiffness)
         r = _recurrence(stages)
-        C = np.empty_like(C0)
         P, previous = r.gamma_tilde[1] * C0, np.zeros_like(C0)
         R, R_previous = r.gamma_tilde[1] * rho0, np.zeros_like(rho0)
         for j in range(1, stages):
             row_kernels.advance_rows(
                 start, W, P, 1.0 / r.c[j], R / r.c[j], rho0, r.c[j] * h, *row_problem, W_new, error
             )
-            field.sample(state, W_new, C, overlaps)
-            line = (r.mu[j + 1], r.nu[j + 1], r.mu_tilde[j + 1], r.gamma_tilde[j + 1])
-            row_kernels.accumulate_drift(start, *line, C, C0, P, previous)
+            mu, nu, mu_tilde, gamma_tilde = (
+                r.mu[j + 1], r.nu[j + 1], r.mu_tilde[j + 1], r.gamma_tilde[j + 1],
+            )  # fmt: skip
+            row_kernels.accumulate_drift(start, mu, nu, gamma_tilde, C0, P, previous)
+            field.sample(state, W_new, previous, overlaps, alpha=mu_tilde, beta=1.0)
             P, previous = previous, P
-            R, R_previous = np.dot(line, (R, R_previous, overlaps[:, 2], rho0)), R
+            R, R_previous = (
+                mu * R + nu * R_previous + mu_tilde * overlaps[:, 2] + gamma_tilde * rho0,
+                R,
+            )
         row_kernels.advance_rows(start, W, P, 1.0, R, rho0, h, *row_problem, W_new, error)
+        C = previous
         outside = field.sample(state, W_new, C, overlaps, search=True)
         row_kernels.add_drift_error(
             start, W_new, P, C0, C, R, rho0, overlaps[:, 2], h, g1, 0.8, error

@@ -69,6 +69,21 @@ def test_the_sparse_kernel_is_the_formula_on_all_that_is_not_small(n, m, seed):
     np.testing.assert_allclose(state.overlaps[:, 1], summarize(W).overlap, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("fill", [1.0, 0.03])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_sample_adds_to_what_is_there_or_does_not_read_it(fill, dtype):
+    field, state = sample(sparse_weights(40, 200, 3, fill).astype(dtype))
+    assert (state.layout.column is None) == (fill == 1.0)
+    before = np.random.default_rng(0).normal(size=state.C.size).astype(dtype)
+    out, unread = before.copy(), np.full_like(before, np.nan)
+    field.sample(state, state.W, out, state.overlaps, alpha=0.7, beta=-1.5)
+    field.sample(state, state.W, unread, state.overlaps, alpha=0.7)
+    expected = 0.7 * state.C.astype(float)
+    tolerance = 20 * np.finfo(dtype).eps * (1.0 + np.abs(expected).max())
+    np.testing.assert_allclose(out, expected - 1.5 * before.astype(float), atol=tolerance)
+    np.testing.assert_allclose(unread, expected, atol=tolerance)
+
+
 def test_the_slices_depend_on_the_size_alone():
     assert [slices(m) for m in (1, 1024, 3072, 4096, 10**6)] == [2, 2, 3, 4, 4]
 
