@@ -44,6 +44,8 @@ ABOUT = (
 )
 BATCH_SECONDS = 0.1
 """Work in a call to a scheduler or an executor: handing one out costs them milliseconds."""
+CONNECT_SECONDS = 10.0
+"""How long a scheduler may take to answer."""
 IN_FLIGHT = 64
 """Calls handed to an executor that are not back, where nothing else is asked for."""
 
@@ -162,7 +164,7 @@ def _dask(address: str) -> Iterator[Executor]:
             "--scheduler needs Dask: pip install 'incidental-flow[cluster]'"
         ) from error
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(
             f"--scheduler: expected the address of a Dask scheduler that answers, such as "

@@ -6,6 +6,7 @@ import math
 import queue
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -226,13 +227,13 @@ class _Arrivals:
     def wait(self) -> list[Any]:
         """Those that are done; at least one."""
         arrived: list[Any] = []
+        pause = 0.0
         while not arrived:
-            try:
-                arrived.append(self._done.get(timeout=POLL_SECONDS if self._polled else None))
+            with suppress(queue.Empty):
+                arrived.append(self._done.get(timeout=pause if self._polled else None))
                 while True:
                     arrived.append(self._done.get_nowait())
-            except queue.Empty:
-                pass
             arrived += [future for future in self._polled if future.done()]
             self._polled = [future for future in self._polled if future not in arrived]
+            pause = POLL_SECONDS
         return arrived

@@ -190,7 +190,8 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], dict[
     with _explained(path):
         db = _open_to_read(path)
         try:
-            check_format(db, path, empty=False)
+            if check_format(db, path):
+                return [], {}
             names = list(COLUMNS)
             rows = [
                 dict(zip(names, row, strict=True))
@@ -216,17 +217,20 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     return db
 
 
-def check_format(db: sqlite3.Connection, path: Path, *, empty: bool = True) -> None:
-    """Raise SweepError unless the database is a sweep of this format, or `empty` and empty."""
-    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
-    if empty and not tables:
-        return
+def check_format(db: sqlite3.Connection, path: Path) -> bool:
+    """Whether the database is empty, as a kill may leave it before anything else.
+
+    Raises SweepError if it is neither that nor a sweep of this format.
+    """
+    if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        return True
     columns = [row[1] for row in db.execute("PRAGMA table_info(runs)")]
     if columns != list(COLUMNS):
         raise SweepError(
             f"expected a file written by this version of flow.sweep ({FORMAT}), got {path} with "
             f"other tables or columns; choose another file"
         )
+    return False
 
 
 def _marks(names: Sequence[str]) -> str:
