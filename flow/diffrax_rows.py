@@ -5,17 +5,17 @@ per leading index. Where the Numba kernel loops until *a* row is done, these loo
 row is, and rows that are done keep what they have. Scalars of a row are float64 where x64 is on,
 whatever the dtype of W. Sums over neurons are plain reductions, so W may be sharded over them.
 
-Every loop has a static bound, which reverse-mode differentiation needs (`reverse`); estimates of
-error steer steps only and carry no derivative.
+Derivatives, forward and reverse, do not go through these loops: they are those of the two scalars
+of a row integrated in :data:`MAX_PIECES` pieces, each differentiated as the fixed point it is.
+Estimates of error steer steps only and carry no derivative.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,16 +43,6 @@ def scalar_dtype() -> Any:
 
 def row_sum(x: Array) -> Array:
     return jnp.sum(x, axis=-1, dtype=scalar_dtype())
-
-
-def loop(
-    condition: Callable[[Any], Array], body: Callable[[Any], Any], start: Any, *, most: int,
-    reverse: bool,
-) -> Any:  # fmt: skip
-    """``while condition``; at most `most` times, and differentiable in reverse if asked."""
-    if reverse:
-        return eqxi.while_loop(condition, body, start, max_steps=most, kind="checkpointed")
-    return lax.while_loop(condition, body, start)
 
 
 def _choose(condition: Array, new: Any, old: Any) -> Any:
@@ -120,94 +110,144 @@ class _Scalars(NamedTuple):
     solved: Array
 
 
-def _two_scalars(
-    h: Array, pieces: Array, g0: Array, g1: Array, q: Sequence[Array], wanted: Array,
-    reverse: bool,
-) -> _Scalars:  # fmt: skip
-    """(y, S) of every row that is `wanted`, over h in that many pieces."""
-    dt = h / pieces
+class _Piece(NamedTuple):
+    """One piece of the way of (y, S): a fixed point for what S gains up to its middle and end."""
+
+    S: Array
+    q: Sequence[Array]
+    """Q(S) = q[0] + q[1] S + … + q[4] S⁴."""
+    weights: _Weights
+    s: Array
+    unit: Array
+    q_start: Array
+    stretch_mid: Array
+    stretch_full: Array
+
+    def first(self) -> tuple[Array, Array]:
+        mid, full = ((w.first + w.middle + w.last) for w in (self._at(2), self._at(3)))
+        return self.unit * mid, self.unit * full
+
+    def _at(self, k: int) -> _Weights:
+        return _Weights(*(w[k] for w in self.weights))
+
+    def correct(self, mid: Array, full: Array) -> tuple[Array, Array, Array, Array]:
+        """Better values of both, η at the end, and whether η stayed positive."""
+        q_mid = _quartic(self.q, self.S + mid) * self.stretch_mid
+        q_full = _quartic(self.q, self.S + full) * self.stretch_full
+        eta_mid, eta_full = (
+            w.decay + self.s * (w.first * self.q_start + w.middle * q_mid + w.last * q_full)
+            for w in (self._at(0), self._at(1))
+        )
+        positive = (eta_mid > 0.0) & (eta_full > 0.0)
+        root_mid = jnp.sqrt(jnp.where(positive, eta_mid, 1.0))
+        root_full = jnp.sqrt(jnp.where(positive, eta_full, 1.0))
+        new_mid, new_full = (
+            self.unit * (w.first + w.middle * root_mid + w.last * root_full)
+            for w in (self._at(2), self._at(3))
+        )
+        return new_mid, new_full, eta_full, positive
+
+
+def _quartic(q: Sequence[Array], S: Array) -> Array:
+    return q[0] + S * (q[1] + S * (q[2] + S * (q[3] + S * q[4])))
+
+
+def _begin_piece(
+    y: Array, S: Array, dt: Array, g0: Array, g1: Array, q: Sequence[Array], going: Array
+) -> tuple[_Piece, Array, Array]:
+    """The piece after (y, S), the growth b over it, and whether it can be solved."""
+    start = _quartic(q, S)
+    a = g0 - g1 * start / y
+    b = a * dt
+    possible = going & (start >= 0.0) & (jnp.abs(b) < 20.0)
+    b = jnp.where(possible, b, 0.0)
+    z = jnp.where(possible, 2.0 * (g0 - a) * dt, 0.0)
+    piece = _Piece(
+        S, q, _quadrature_weights(z, b), 2.0 * g1 * dt, dt * jnp.sqrt(y), start / y,
+        jnp.exp(b) / y, jnp.exp(2.0 * b) / y,
+    )  # fmt: skip
+    return piece, b, possible
+
+
+def _solve_piece(piece: _Piece, possible: Array) -> tuple[Array, Array, Array, Array]:
+    """mid, full and η of every row where that is possible, and where it was."""
     rounding = 45.0 * float(np.finfo(scalar_dtype()).eps)
 
-    def Q(S: Array) -> Array:
-        return q[0] + S * (q[1] + S * (q[2] + S * (q[3] + S * q[4])))
+    def correct(state: Any) -> Any:
+        mid, full, _, _, open_, _ = state
+        new_mid, new_full, eta, positive = piece.correct(mid, full)
+        moved = jnp.abs(new_full - full) + jnp.abs(new_mid - mid)
+        again = positive & ~(moved <= rounding * new_full)
+        return _choose(open_, (new_mid, new_full, eta, moved, again, positive), state)
 
-    def piece(carry: tuple[Array, _Scalars]) -> tuple[Array, _Scalars]:
+    def correct_some(carry: Any) -> Any:
+        count, state = carry
+        for _ in range(_UNROLLED):
+            state = correct(state)
+        return count + _UNROLLED, state
+
+    mid, full = piece.first()
+    start = (mid, full, jnp.ones_like(mid), jnp.full_like(mid, jnp.inf), possible, possible)
+    _, (mid, full, eta, change, _, valid) = lax.while_loop(
+        lambda carry: (carry[0] < _CORRECTIONS) & jnp.any(carry[1][4]), correct_some, (0, start)
+    )
+    return mid, full, eta, possible & valid & (change <= 100.0 * rounding * full)
+
+
+def _two_scalars(
+    h: Array, pieces: Array, g0: Array, g1: Array, q: Sequence[Array], wanted: Array
+) -> _Scalars:
+    """(y, S) of every row that is `wanted`, over h in that many pieces."""
+
+    def advance(carry: tuple[Array, _Scalars]) -> tuple[Array, _Scalars]:
         k, (y, S, solved) = carry
         going = wanted & solved & (k < pieces)
-        start = Q(S)
-        a = g0 - g1 * start / y
-        b = a * dt
-        possible = going & (start >= 0.0) & (jnp.abs(b) < 20.0)
-        b = jnp.where(possible, b, 0.0)
-        z = jnp.where(possible, 2.0 * (g0 - a) * dt, 0.0)
-        s = 2.0 * g1 * dt
-        weights = _quadrature_weights(z, b)
-        (m0, f0, _, _), (m1, f1, u0, v0), (m2, f2, u1, v1), (m3, f3, u2, v2) = weights
-        m1, m2, m3, f1, f2, f3 = (s * w for w in (m1, m2, m3, f1, f2, f3))
-        stretch_mid = jnp.exp(b) / y
-        stretch_full = jnp.exp(2.0 * b) / y
-        unit = dt * jnp.sqrt(y)
-        q_start = start / y
-
-        def correct(state: Any) -> Any:
-            mid, full, _, change, open_, valid = state
-            q_mid = Q(S + mid) * stretch_mid
-            q_full = Q(S + full) * stretch_full
-            eta_mid = m0 + m1 * q_start + m2 * q_mid + m3 * q_full
-            eta_full = f0 + f1 * q_start + f2 * q_mid + f3 * q_full
-            positive = (eta_mid > 0.0) & (eta_full > 0.0)
-            root_mid = jnp.sqrt(jnp.where(positive, eta_mid, 1.0))
-            root_full = jnp.sqrt(jnp.where(positive, eta_full, 1.0))
-            new_mid = unit * (u0 + u1 * root_mid + u2 * root_full)
-            new_full = unit * (v0 + v1 * root_mid + v2 * root_full)
-            moved = jnp.abs(new_full - full) + jnp.abs(new_mid - mid)
-            new = (
-                new_mid,
-                new_full,
-                eta_full,
-                moved,
-                positive & ~(moved <= rounding * new_full),
-                positive,
-            )
-            return _choose(open_, new, (mid, full, eta_full, change, open_, valid))
-
-        def correct_some(carry: Any) -> Any:
-            count, state = carry
-            for _ in range(_UNROLLED):
-                state = correct(state)
-            return count + _UNROLLED, state
-
-        first = (
-            unit * (u0 + u1 + u2),
-            unit * (v0 + v1 + v2),
-            jnp.ones_like(y),
-            jnp.full_like(y, jnp.inf),
-            possible,
-            possible,
-        )
-        _, (_, full, eta_full, change, _, valid) = loop(
-            lambda carry: (carry[0] < _CORRECTIONS) & jnp.any(carry[1][4]),
-            correct_some,
-            (0, first),
-            most=_CORRECTIONS // _UNROLLED,
-            reverse=reverse,
-        )
-        done = possible & valid & (change <= 100.0 * rounding * full)
+        piece, b, possible = _begin_piece(y, S, h / pieces, g0, g1, q, going)
+        _, full, eta, done = _solve_piece(piece, possible)
         return k + 1, _Scalars(
-            jnp.where(done, y * jnp.exp(-2.0 * b) * eta_full, y),
+            jnp.where(done, y * jnp.exp(-2.0 * b) * eta, y),
             jnp.where(done, S + full, S),
             jnp.where(going, done, solved),
         )
 
     start = _Scalars(jnp.ones_like(q[0]), jnp.zeros_like(q[0]), jnp.ones_like(q[0], bool))
-    _, end = loop(
-        lambda carry: jnp.any(wanted & carry[1].solved & (carry[0] < pieces)),
-        piece,
-        (0, start),
-        most=MAX_PIECES,
-        reverse=reverse,
+    _, end = lax.while_loop(
+        lambda carry: jnp.any(wanted & carry[1].solved & (carry[0] < pieces)), advance, (0, start)
     )
     return end
+
+
+def _smooth_two_scalars(
+    h: Array, g0: Array, g1: Array, q: Sequence[Array], wanted: Array
+) -> tuple[Array, Array]:
+    """The same in :data:`MAX_PIECES` pieces, and differentiable."""
+
+    def advance(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        y, S = carry
+        piece, b, possible = _begin_piece(y, S, h / MAX_PIECES, g0, g1, q, wanted)
+        fixed = lax.stop_gradient(piece)
+        mid, full, _, done = _solve_piece(fixed, possible)
+        # Implicit derivative: x = F(x, p) moves by (1 − ∂F/∂x)⁻¹ ∂F/∂p δp.
+        (by_mid, by_full) = (
+            jax.jvp(lambda m, f: fixed.correct(m, f)[:2], (mid, full), direction)[1]
+            for direction in (
+                (jnp.ones_like(mid), jnp.zeros_like(mid)),
+                (jnp.zeros_like(mid), jnp.ones_like(mid)),
+            )
+        )
+        A, B, C, D = 1.0 - by_mid[0], -by_full[0], -by_mid[1], 1.0 - by_full[1]
+        shift = [new - lax.stop_gradient(new) for new in piece.correct(mid, full)[:2]]
+        determinant = A * D - B * C
+        mid = mid + (D * shift[0] - B * shift[1]) / determinant
+        full = full + (A * shift[1] - C * shift[0]) / determinant
+        eta = piece.correct(mid, full)[2]
+        return (
+            jnp.where(done, y * jnp.exp(-2.0 * b) * eta, y),
+            jnp.where(done, S + full, S),
+        ), None
+
+    start = (jnp.ones_like(q[0]), jnp.zeros_like(q[0]))
+    return lax.scan(advance, start, None, length=MAX_PIECES)[0]
 
 
 class _Pulls(NamedTuple):
@@ -288,10 +328,24 @@ def _difference(norm: Array, speed: Array, one: _Scalars, other: _Scalars) -> Ar
     return 0.5 * jnp.abs(jnp.log(other.y / one.y)) * norm + shift * jnp.sqrt(speed)
 
 
+class _Rows(NamedTuple):
+    """The solution of every row over a step."""
+
+    E: Array
+    S: Array
+    squared: Array
+    """‖W_i‖² after it; 0 where g₁ = 0, since nothing depends on it then."""
+    error: Array
+    """Estimate of the row's error, a norm."""
+    guess: Array
+    """The S up to which Q was interpolated."""
+
+
+@jax.custom_jvp
 def _solve_rows(
-    W: Array, p: _Pulls, h: Array, g0: Array, g1: Array, lam: Array, accuracy: Array, reverse: bool
-) -> tuple[Array, Array, Array, Array]:
-    """E, S over a step h, ‖W_i‖² after it, and an estimate of each row's error (a norm)."""
+    W: Array, D: Array, scale: Array, h: Array, g0: Array, g1: Array, lam: Array, accuracy: Array
+) -> _Rows:
+    p = _pulls(W, D, scale, lam)
     q0, slope, speed = _moments(W, p, lam)
     still = (speed == 0.0) & (q0 == 0.0)
     linear = jnp.broadcast_to(g1 == 0.0, q0.shape)
@@ -305,14 +359,7 @@ def _solve_rows(
     def refine(carry: tuple[Array, _Guess]) -> tuple[Array, _Guess]:
         count, old = carry
         guess = jnp.where(old.open, old.fine.S, 1.0)
-        q_half, q_full, end_slope, kinks = _squared_norms(p, guess)
-        full = (q_full - q0 - slope * guess) / (guess * guess)
-        half = (q_half - q0 - 0.5 * slope * guess) / (0.25 * guess * guess)
-        cubic3 = 2.0 * (full - half) / guess
-        cubic2 = full - cubic3 * guess
-        c4 = 2.0 * (end_slope - slope - guess * (2.0 * cubic2 + 3.0 * guess * cubic3)) / guess**3
-        c3 = cubic3 - 1.5 * guess * c4
-        c2 = cubic2 + 0.5 * guess * guess * c4
+        (c2, c3, c4), (cubic2, cubic3), q_full, kinks = _interpolate(p, q0, slope, guess)
         # The quartic and the cubic side by side; before the first guess, Taylor's parabola.
         early = count == 0
         q = [jnp.stack(pair) for pair in ((q0, q0), (slope, slope))]
@@ -322,7 +369,7 @@ def _solve_rows(
         # As many pieces as it takes for halving them not to matter.
         def halve(carry: Any) -> Any:
             pieces, coarse, best, going = carry
-            both = _two_scalars(h, pieces, g0, g1, q, jnp.stack([going, going]), reverse)
+            both = _two_scalars(h, pieces, g0, g1, q, jnp.stack([going, going]))
             fine, cubic = (_Scalars(*(x[k] for x in both)) for k in (0, 1))
             due = going & (early | (2 * best.pieces <= pieces))
             apart = _difference(jnp.sqrt(q_full / fine.y), speed, fine, coarse)
@@ -337,21 +384,13 @@ def _solve_rows(
             )
             return 2 * pieces, fine, _choose(stop, found, best), going & ~stop
 
-        _, _, new, _ = loop(
-            lambda carry: jnp.any(carry[3]),
-            halve,
-            (1, nothing, old, old.open),
-            most=7,
-            reverse=reverse,
+        _, _, new, _ = lax.while_loop(
+            lambda carry: jnp.any(carry[3]), halve, (1, nothing, old, old.open)
         )
         return count + 1, new
 
-    _, end = loop(
-        lambda carry: (carry[0] <= _GUESSES) & jnp.any(carry[1].open),
-        refine,
-        (0, start),
-        most=_GUESSES + 1,
-        reverse=reverse,
+    _, end = lax.while_loop(
+        lambda carry: (carry[0] <= _GUESSES) & jnp.any(carry[1].open), refine, (0, start)
     )
     solved = wanted & (end.error < FAILED) & end.cubic.solved
     E = 1.0 / jnp.sqrt(end.fine.y)
@@ -368,20 +407,62 @@ def _solve_rows(
     E = jnp.where(solved, E, jnp.where(linear, jnp.exp(free * h), 1.0))
     S = jnp.where(solved, end.fine.S, jnp.where(linear, free_S, jnp.where(still, h, 0.0)))
     error = jnp.where(solved, error, jnp.where(wanted, FAILED, 0.0))
-    return E, S, jnp.where(solved, E * E * end.q_full, 0.0), lax.stop_gradient(error)
+    return _Rows(E, S, jnp.where(solved, E * E * end.q_full, 0.0), error, end.guess)
+
+
+@_solve_rows.defjvp
+def _solve_rows_jvp(primals: Any, tangents: Any) -> tuple[_Rows, _Rows]:
+    rows = _solve_rows(*primals)
+    wanted = (rows.error < FAILED) & (rows.guess > 0.0)
+
+    def smooth(
+        W: Array, D: Array, scale: Array, h: Array, g0: Array, g1: Array, lam: Array
+    ) -> tuple[Array, Array, Array]:
+        p = _pulls(W, D, scale, lam)
+        q0, slope, _ = _moments(W, p, lam)
+        guess = jnp.where(wanted, rows.guess, 1.0)
+        (c2, c3, c4), _, _, _ = _interpolate(p, q0, 2.0 * slope, guess)
+        q = (q0, 2.0 * slope, c2, c3, c4)
+        y, S = _smooth_two_scalars(h, g0, g1, q, wanted)
+        E = 1.0 / jnp.sqrt(y)
+        free = (g1 == 0.0) & (rows.error < FAILED)
+        rate = jnp.where(free, g0, 0.0)
+        return (
+            jnp.where(wanted, E, jnp.where(free, jnp.exp(rate * h), 1.0)),
+            jnp.where(wanted, S, jnp.where(free, h * phi_functions(-rate * h)[0], 0.0)),
+            jnp.where(wanted, E * E * _quartic(q, S), 0.0),
+        )
+
+    _, (E, S, squared) = jax.jvp(smooth, primals[:-1], tangents[:-1])
+    nought = jnp.zeros_like(rows.error)
+    return rows, _Rows(E, S, squared, nought, nought)
+
+
+def _interpolate(
+    p: _Pulls, q0: Array, slope: Array, guess: Array
+) -> tuple[tuple[Array, Array, Array], tuple[Array, Array], Array, Array]:
+    """Coefficients of the quartic and of the cubic from S² on, Q(guess), and its bends."""
+    q_half, q_full, end_slope, kinks = _squared_norms(p, guess)
+    full = (q_full - q0 - slope * guess) / (guess * guess)
+    half = (q_half - q0 - 0.5 * slope * guess) / (0.25 * guess * guess)
+    cubic3 = 2.0 * (full - half) / guess
+    cubic2 = full - cubic3 * guess
+    c4 = 2.0 * (end_slope - slope - guess * (2.0 * cubic2 + 3.0 * guess * cubic3)) / guess**3
+    quartic = cubic2 + 0.5 * guess * guess * c4, cubic3 - 1.5 * guess * c4, c4
+    return quartic, (cubic2, cubic3), q_full, kinks
 
 
 def advance_rows(
     W: Array, D: Array, scale: Array, rho: Array, rho0: Array, h: Array, g0: Array, g1: Array,
-    lam: Array, accuracy: Array, *, reverse: bool,
+    lam: Array, accuracy: Array,
 ) -> tuple[Array, Array]:  # fmt: skip
     """W after time h under the mean drift scale·D and mean radial rates rho, and row errors.
 
     W, D : (…, m); rho, rho0 and the errors : (…); the rest are scalars. As
     :func:`flow.row_kernels.advance_rows`, which says what they mean.
     """
-    p = _pulls(W, D, scale, lam)
-    E, S, squared, error = _solve_rows(W, p, h, g0 - rho, g1, lam, accuracy, reverse)
-    phi1, phi2, _ = phi_functions(-2.0 * g1 * squared * h)
+    rows = _solve_rows(W, D, scale, h, g0 - rho, g1, lam, accuracy)
+    phi1, phi2, _ = phi_functions(-2.0 * g1 * rows.squared * h)
     change = -2.0 * (rho - rho0) * h * (phi2 - 0.5 * phi1)
-    return _write_row(W, p, E * (1.0 + jnp.clip(change, -0.5, 0.5)), S), error
+    E = rows.E * (1.0 + jnp.clip(change, -0.5, 0.5))
+    return _write_row(W, _pulls(W, D, scale, lam), E, rows.S), rows.error

@@ -32,7 +32,6 @@ from flow.diffrax_rows import (
     FAILED,
     Array,
     advance_rows,
-    loop,
     phi_functions,
     row_sum,
     scalar_dtype,
@@ -292,7 +291,6 @@ class RowInterpolation(diffrax.AbstractLocalInterpolation):
     rho: Array
     equation: Array
     """g₀, g₁, λ and the accuracy of the row solver."""
-    reverse: bool = eqx.field(static=True, default=False)
 
     def evaluate(self, t0: Any, t1: Any | None = None, left: bool = True) -> Array:
         if t1 is not None:
@@ -303,9 +301,7 @@ class RowInterpolation(diffrax.AbstractLocalInterpolation):
         mean = self.C0 + theta.astype(self.P.dtype) * (self.P - self.C0)
         rho = self.rho0 + theta * (self.rho - self.rho0)
         one = jnp.ones((), scalar_dtype())
-        W, _ = advance_rows(
-            self.y0, mean, one, rho, self.rho0, h, *self.equation, reverse=self.reverse
-        )
+        W, _ = advance_rows(self.y0, mean, one, rho, self.rho0, h, *self.equation)
         return W
 
 
@@ -336,16 +332,7 @@ class ProximalChebyshevSolver(diffrax.AbstractAdaptiveSolver):
     """Whether the error estimate also keeps steps below :meth:`SemilinearTerm.longest_step`."""
 
     term_structure: ClassVar[Any] = SemilinearTerm
-
-    @property
-    def interpolation_cls(  # type: ignore[override]  # diffrax allows either
-        self,
-    ) -> Callable[..., RowInterpolation]:
-        return partial(RowInterpolation, reverse=self._reverse)
-
-    @property
-    def _reverse(self) -> bool:
-        return self.max_stages is not None
+    interpolation_cls: ClassVar[Any] = RowInterpolation
 
     def order(self, terms: Any) -> int:
         return 2
@@ -365,11 +352,9 @@ class ProximalChebyshevSolver(diffrax.AbstractAdaptiveSolver):
         made_jump: Any,
     ) -> tuple[Array, Array, dict[str, Array], Sample, Any]:  # fmt: skip
         term, y0 = _forward(terms, y0)
-        if not self._reverse:
-            y0, term = _nondifferentiable_backward((y0, term))
         start = solver_state
         if made_jump is not False:
-            start = lax.cond(made_jump, lambda: term.sample(t0, y0, args), lambda: solver_state)
+            start = lax.cond(made_jump, lambda s: term.sample(t0, y0, args), lambda s: s, start)
         scalar = partial(jnp.asarray, dtype=scalar_dtype())
         h = scalar(t1 - t0)
         equation = jnp.stack([
@@ -377,9 +362,7 @@ class ProximalChebyshevSolver(diffrax.AbstractAdaptiveSolver):
         ] + [scalar(0.05 * self.rtol)])  # fmt: skip
         rho0 = start.overlaps[..., 2]
         if not term.has_drift:
-            y1, row_error = advance_rows(
-                y0, start.C, jnp.ones_like(h), rho0, rho0, h, *equation, reverse=self._reverse
-            )
+            y1, row_error = advance_rows(y0, start.C, jnp.ones_like(h), rho0, rho0, h, *equation)
             P, R, end = start.C, rho0, start
         else:
             y1, row_error, end, P, R = self._stages(term, t0, h, y0, args, start, equation)
@@ -418,7 +401,7 @@ class ProximalChebyshevSolver(diffrax.AbstractAdaptiveSolver):
             c = jnp.where(j == 1, w1 * b2, w1 * ddT[0] / dT[0])
             c = jnp.where(j == s, 1.0, c)
             K, row_error = advance_rows(
-                W, line.P[0], 1.0 / c, line.R[0] / c, rho0, c * h, *equation, reverse=self._reverse
+                W, line.P[0], 1.0 / c, line.R[0] / c, rho0, c * h, *equation
             )
             sample = term.sample(t0 + (c * h).astype(jnp.result_type(t0)), K, args)
             T_next = 2.0 * w0 * T[0] - T[1]
@@ -443,7 +426,13 @@ class ProximalChebyshevSolver(diffrax.AbstractAdaptiveSolver):
             (cast(first) * C0, jnp.zeros_like(C0)), (first * rho0, jnp.zeros_like(rho0)),
             W, jnp.zeros_like(rho0), start,
         )  # fmt: skip
-        line = loop(lambda line: line.j <= s, stage, line, most=self._most, reverse=self._reverse)
+        if self.max_stages is None:
+            line = lax.while_loop(lambda line: line.j <= s, stage, line)
+            line = _nondifferentiable_backward(line)
+        else:
+            line = eqxi.while_loop(
+                lambda line: line.j <= s, stage, line, max_steps=self._most, kind="checkpointed"
+            )
         end = line.sample._replace(evaluations=stages)
         # The last stage has gone on to P_{s+1}.
         return line.K, line.row_error, end, line.P[1], line.R[1]
