@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -408,9 +409,14 @@ def _matrix(
             "matrix": matrix,
             **parameters,
         },
-        versions={name: version(name) for name in ("incidental-flow", "numpy", "jax", "optax")},
+        versions=_versions(),
         metadata=dict(metadata),
     )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("incidental-flow", "numpy", "jax", "optax")}
 
 
 def _observables(

@@ -266,22 +266,21 @@ def noisy(*, fresh, data):
     )
 
 
-FRESH = noisy(fresh=True, data=Data(probability=0.2, batch=6))
-
-
 def test_noise_is_shared_by_all_instances_unless_it_is_to_be_fresh():
-    W0 = np.stack([gaussian_init(5, 12, seed=0)] * 2)
+    W0 = np.stack([gaussian_init(5, 12, seed=0, dtype=np.float32)] * 2)
     one, other = train(noisy(fresh=False, data=Data()), W0, steps=50)
-    np.testing.assert_array_equal(one.final, other.final)
-    one, other = train(FRESH, W0, steps=50)
+    # Not bitwise: instances lie in different lanes of vector instructions.
+    np.testing.assert_allclose(one.final, other.final, rtol=0.0, atol=1e-5)
+    one, other = train(noisy(fresh=True, data=Data()), W0, steps=50)
     assert np.abs(one.final - other.final).max() > 1e-3
 
 
 def test_random_numbers_belong_to_the_seed_the_stream_and_the_step_alone():
-    W0 = np.stack([gaussian_init(5, 12, seed=s) for s in (3, 4)])
+    training = noisy(fresh=True, data=Data(probability=0.2, batch=6))
+    W0 = np.stack([gaussian_init(5, 12, seed=s, dtype=np.float32) for s in (3, 4)])
 
     def finals(W0=W0, **how):
-        return [run.final for run in train(FRESH, W0, steps=60, **how)]
+        return [run.final for run in train(training, W0, steps=60, **how)]
 
     plain = finals()
     np.testing.assert_array_equal(plain, finals())
@@ -290,7 +289,7 @@ def test_random_numbers_belong_to_the_seed_the_stream_and_the_step_alone():
     assert np.abs(plain[0] - finals(seed=1)[0]).max() > 1e-3
     assert np.abs(plain[0] - finals(streams=[1, 0])[0]).max() > 1e-3
     moved = finals(W0[[1, 1]], streams=[1, 8])
-    np.testing.assert_allclose(moved[0], plain[1], rtol=0.0, atol=1e-12)
+    np.testing.assert_allclose(moved[0], plain[1], rtol=0.0, atol=1e-5)
 
 
 # What is left behind -----------------------------------------------------------------------------
