@@ -8,12 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flow.diffrax_ensemble import integrate_ensemble
     from flow.driver import integrate
     from flow.forces import (
         FeatureBenefit,
         Force,
         Interference,
         L2Regularization,
+        NoisyFeatureBenefit,
+        NoisyInterference,
         Regularization,
         velocity,
     )
@@ -27,6 +30,8 @@ __all__ = [
     "Force",
     "Interference",
     "L2Regularization",
+    "NoisyFeatureBenefit",
+    "NoisyInterference",
     "Observables",
     "Regularization",
     "Status",
@@ -34,6 +39,7 @@ __all__ = [
     "certify",
     "gaussian_init",
     "integrate",
+    "integrate_ensemble",
     "velocity",
 ]
 
@@ -43,6 +49,8 @@ _MODULE = {
     "Force": "forces",
     "Interference": "forces",
     "L2Regularization": "forces",
+    "NoisyFeatureBenefit": "forces",
+    "NoisyInterference": "forces",
     "Observables": "trajectory",
     "Regularization": "forces",
     "Status": "trajectory",
@@ -50,6 +58,7 @@ _MODULE = {
     "certify": "stationarity",
     "gaussian_init": "initial",
     "integrate": "driver",
+    "integrate_ensemble": "diffrax_ensemble",
     "velocity": "forces",
 }
 

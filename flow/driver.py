@@ -413,6 +413,9 @@ def _names(forces: Sequence[Force]) -> list[str]:
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 4.0
 _LONGEST_GROWTH = 3.0
 """Steps stay below this over the fastest row growth: e^(growth·h) amplifies rounding."""
+_LONGEST_GROWTH_BESIDE_DRIFT = 0.1
+"""The same where a general drift may hold the growth in balance: a stage damps what is stiff by
+5 % at the least, which must make up for e^(growth·h)."""
 _LONGEST_OVERLAP = 1.5
 """Steps stay below this over the largest Σ_j φ(G_ij): through it rows that share a neuron grow at
 each other's cost, a balance that a scheme loses where it treats growth and drift apart for long."""
@@ -591,7 +594,8 @@ def _longest_step(sums: np.ndarray, slots: Slots, state: State) -> float:
         return longest
     growth = slots.growth_constant - state.overlaps[:, 2] - slots.growth_quadratic * sums[:, 1]
     fastest = float(np.abs(growth).max())
-    return min(longest, _LONGEST_GROWTH / fastest) if fastest > 0.0 else longest
+    bound = _LONGEST_GROWTH_BESIDE_DRIFT if slots.drifts else _LONGEST_GROWTH
+    return min(longest, bound / fastest) if fastest > 0.0 else longest
 
 
 class _Bar:

@@ -1,11 +1,21 @@
 """Three laws per force, over the registry: slots = rate, rate = −∇energy, equivariance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flow import FeatureBenefit, Interference, L2Regularization, Regularization, velocity
+from flow import (
+    FeatureBenefit,
+    Interference,
+    L2Regularization,
+    NoisyFeatureBenefit,
+    NoisyInterference,
+    Regularization,
+    velocity,
+)
 from flow.field import Field
 from flow.forces import Force, sum_slots, summarize
 from tests.strategies import seeds, weights
@@ -15,12 +25,20 @@ EXAMPLES = {
     "Interference": Interference(1.3),
     "Regularization": Regularization(0.2),
     "L2Regularization": L2Regularization(0.4),
+    # Laws under which the rate itself is smooth, so that differences of the energy show it.
+    "NoisyFeatureBenefit": NoisyFeatureBenefit(0.3, "normal", 0.7),
+    "NoisyInterference": NoisyInterference(0.2, "uniform", 1.3, accuracy=1e-8),
 }
 each_force = pytest.mark.parametrize("name", sorted(Force.registry))
 
 
 def test_every_registered_force_has_an_example_here():
     assert set(Force.registry) == set(EXAMPLES)
+
+
+def with_strength(force: Force, strength: float) -> Force:
+    name = next(name for name in ("strength", "lam", "mu") if hasattr(force, name))
+    return replace(force, **{name: strength})
 
 
 def from_slots(force: Force, W: np.ndarray) -> np.ndarray:
@@ -69,7 +87,8 @@ def test_relabelling_features_or_neurons_or_flipping_a_neuron_commutes_with_the_
         return signs * A[rows][:, columns]
 
     np.testing.assert_allclose(force.rate(act(W)), act(force.rate(W)), rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(force.energy(act(W)), force.energy(W), rtol=1e-12)
+    # What noise leaves of outputs that are off is a small difference of numbers of order σ².
+    np.testing.assert_allclose(force.energy(act(W)), force.energy(W), rtol=1e-12, atol=1e-15)
 
 
 @each_force
@@ -84,15 +103,16 @@ def test_a_neuron_that_is_zero_in_every_row_stays_zero(name, W):
 @given(W=weights())
 def test_energy_from_row_sums_is_the_energy(name, W):
     force = EXAMPLES[name]
-    np.testing.assert_allclose(force.energy_from(summarize(W)), force.energy(W), rtol=1e-12)
+    if (energy := force.energy_from(summarize(W))) is not None:
+        np.testing.assert_allclose(energy, force.energy(W), rtol=1e-12)
 
 
 @each_force
 @given(W=weights())
 def test_a_force_is_linear_in_its_strength_and_off_at_zero(name, W):
     force = EXAMPLES[name]
-    (strength,) = vars(force).values()
-    double, off = type(force)(2 * strength), type(force)(0.0)
+    strength = next(getattr(force, k) for k in ("strength", "lam", "mu") if hasattr(force, k))
+    double, off = with_strength(force, 2 * strength), with_strength(force, 0.0)
     np.testing.assert_allclose(double.rate(W), 2 * force.rate(W), rtol=1e-13)
     assert not off.rate(W).any()
     assert off.energy(W) == 0.0
@@ -102,7 +122,7 @@ def test_a_force_is_linear_in_its_strength_and_off_at_zero(name, W):
 @pytest.mark.parametrize("strength", [-1.0, float("nan"), float("inf")])
 def test_a_strength_that_is_negative_or_not_finite_is_refused(name, strength):
     with pytest.raises(ValueError, match="finite number >= 0"):
-        type(EXAMPLES[name])(strength)
+        with_strength(EXAMPLES[name], strength)
 
 
 @each_force

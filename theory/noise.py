@@ -1,0 +1,428 @@
+"""Noise in the hidden layer: what it does to the loss, and what it cannot do.
+
+    y = ReLU(W (W^T x + xi)),     loss(x) = ||y - x||^2,     xi_k independent, symmetric, std sigma
+
+Two explanations of the sparsity that follows are here side by side.  The paper's: an implicit
+term of order eta^2 of stochastic gradient descent, 16 eta^2 sigma^4 kappa ||W_i||_4^4
+(``implicit_term``, ``implicit_path``).  And the expected loss itself, whose gradient flow knows
+no step size (``expected_loss``): outputs of other features are turned on by the noise z = W_j.xi,
+and how often that happens depends on the direction of W_j unless the noise is normal
+(``kurtosis_correction``).  The sign is the excess kurtosis kappa in both.
+
+    f(g) = E ReLU(g + z)^2,     e(g) = E ReLU(g + z) = f'(g) / 2,     s = sigma ||w||
+
+Methods for e and f: "normal" (closed form), "fourier" (any law; error in f below 1e-9 s^2, for
+bipolar noise 1e-7 s^2), and "enumeration" (bipolar; all 2^m patterns).  Sources: paper, section 3
+and appendix C; THE_FLOW section 6.  Times are flow time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.integrate import solve_ivp
+from scipy.special import gamma, kv, ndtr
+
+from theory._checks import Array, non_negative, positive, real, require
+
+__all__ = [
+    "NoiseLaw",
+    "expected_loss",
+    "expected_loss_gradient",
+    "expected_rectified",
+    "expected_rectified_square",
+    "fourth_moment",
+    "implicit_path",
+    "implicit_rate",
+    "implicit_term",
+    "kurtosis_correction",
+    "kurtosis_correction_error",
+    "next_step_loss",
+    "noise_law",
+    "own_output_stays_on",
+    "own_rate_while_on",
+    "residual_interference",
+]
+
+Method = Literal["normal", "fourier", "enumeration"]
+_MOST_PATTERNS = 20
+
+
+# Laws --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NoiseLaw:
+    """A symmetric law, scaled to variance one."""
+
+    name: str
+    kurtosis: float
+    """Excess kurtosis mu_4/sigma^4 - 3; infinite for Student-t with df <= 4."""
+    sixth_cumulant: float
+    """kappa_6/sigma^6; NaN where it does not exist (Student-t with df <= 6)."""
+    characteristic: Callable[[Array], Array]
+    """E cos(t xi) at real t."""
+    bound: float
+    """Largest |xi|; infinite for unbounded laws."""
+    subgaussian: bool
+    """Whether E exp(t xi) <= exp(t^2/2) for all t."""
+
+
+def noise_law(name: str, df: float | None = None) -> NoiseLaw:
+    """The law "bipolar", "uniform", "normal", "laplace", or "student-t" with df > 2.
+
+    kappa = -2, -1.2, 0, 3, 6/(df - 4).  ValueError for other names, or a df without variance.
+    """
+    if name == "student-t":
+        require(df is not None and df > 2, "df > 2 (finite variance)", df, "pass df=5")
+        assert df is not None
+        return NoiseLaw(
+            name,
+            6 / (df - 4) if df > 4 else math.inf,
+            240 / ((df - 4) * (df - 6)) if df > 6 else math.nan,
+            lambda t: _student_characteristic(t, df),
+            math.inf,
+            False,
+        )
+    require(df is None, f"no df for {name!r}", df, "leave it out")
+    root3 = math.sqrt(3)
+    laws = {
+        "bipolar": NoiseLaw(name, -2.0, 16.0, np.cos, 1.0, True),
+        "uniform": NoiseLaw(
+            name, -1.2, 48 / 7, lambda t: np.sinc(root3 * np.asarray(t) / np.pi), root3, True
+        ),
+        "normal": NoiseLaw(name, 0.0, 0.0, lambda t: np.exp(-0.5 * np.square(t)), math.inf, True),
+        "laplace": NoiseLaw(
+            name, 3.0, 30.0, lambda t: 1 / (1 + 0.5 * np.square(t)), math.inf, False
+        ),
+    }
+    require(name in laws, f"one of {', '.join([*laws, 'student-t'])}", name, "check the spelling")
+    return laws[name]
+
+
+def _student_characteristic(t: ArrayLike, df: float) -> Array:
+    x = math.sqrt(df - 2) * np.abs(np.asarray(t, dtype=np.float64))
+    near = x < 1e-8
+    x = np.where(near, 1.0, x)
+    nu = df / 2
+    return np.where(near, 1.0, kv(nu, x) * x**nu / (gamma(nu) * 2 ** (nu - 1)))
+
+
+def fourth_moment(w: ArrayLike, sigma: ArrayLike, kurtosis: ArrayLike) -> Array:
+    """E (w.xi)^4 = 3 sigma^4 ||w||_2^4 + kappa sigma^4 ||w||_4^4.  Exact.
+
+    w : (..., m).  The paper prints a factor 6 on a sum over ordered pairs, where it is 3.
+    Source: paper, appendix C.2; THE_FLOW sections 6 and 8.
+    """
+    v, s = real("w", w), non_negative("sigma", sigma)
+    square, fourth = np.sum(v**2, axis=-1), np.sum(v**4, axis=-1)
+    return np.asarray(s**4 * (3 * square**2 + np.asarray(kurtosis) * fourth))
+
+
+# The paper's explanation -------------------------------------------------------------------------
+
+
+def next_step_loss(
+    w: ArrayLike, eta: ArrayLike, sigma: ArrayLike, law: NoiseLaw
+) -> tuple[Array, Array]:
+    """Expected loss on input e_i one step of SGD later, in its two parts; other ReLUs off.
+
+        E (||W'||^2 - 1)^2 = 16 eta^2 (4 sigma^2 + E (w.xi)^4) + O(eta^3)
+        E (W'.xi')^2 = sigma^2 [1 - 4 eta (1 - 4 eta) sigma^2 + 4 eta^2 (mu_4 + (m-1) sigma^4)]
+
+    with W' = w - 2 eta (w.xi)(2w + xi), ||w|| = 1; the second is exact.  w : (..., m).
+    Source: paper, appendix C.2 (its "+-" before the last term is a plus); THE_FLOW section 8.
+    """
+    v, h, s = real("w", w), non_negative("eta", eta), non_negative("sigma", sigma)
+    square = np.sum(v**2, axis=-1)
+    require(np.abs(square - 1) < 1e-9, "rows of unit length", square, "divide by the norm")
+    size = 16 * h**2 * (4 * s**2 + fourth_moment(v, s, law.kurtosis))
+    mu4 = (law.kurtosis + 3) * s**4
+    step = 4 * h**2 * (mu4 + (v.shape[-1] - 1) * s**4)
+    return np.asarray(size), np.asarray(s**2 * (1 - 4 * h * (1 - 4 * h) * s**2 + step))
+
+
+def implicit_term(w: ArrayLike, eta: ArrayLike, sigma: ArrayLike, kurtosis: ArrayLike) -> Array:
+    """The part of the next step's loss that depends on direction: 16 eta^2 sigma^4 kappa ||w||_4^4.
+
+    w : (..., m).  Source: paper, section 3.2 (bracket corrected); THE_FLOW section 6.
+    """
+    v = real("w", w)
+    scale = 16 * non_negative("eta", eta) ** 2 * non_negative("sigma", sigma) ** 4
+    return np.asarray(scale * np.asarray(kurtosis) * np.sum(v**4, axis=-1))
+
+
+def implicit_rate(w: ArrayLike, eta: ArrayLike, sigma: ArrayLike, kurtosis: ArrayLike) -> Array:
+    """d||w||_4^4/dt if gradient descent followed the implicit term on the unit sphere.
+
+        w' = -64 eta^2 sigma^4 kappa (w^3 - ||w||_4^4 w),   t = eta * steps
+        d||w||_4^4/dt = -256 eta^2 sigma^4 kappa (||w||_6^6 - ||w||_4^8)
+
+    w : (..., m), ||w|| = 1.  In flow time it still carries eta^2.
+    """
+    v = real("w", w)
+    require(
+        np.abs(np.sum(v**2, axis=-1) - 1) < 1e-9, "rows of unit length", w, "divide by the norm"
+    )
+    scale = 256 * non_negative("eta", eta) ** 2 * non_negative("sigma", sigma) ** 4
+    spread = np.sum(v**6, axis=-1) - np.sum(v**4, axis=-1) ** 2
+    return np.asarray(-scale * np.asarray(kurtosis) * spread)
+
+
+def implicit_path(
+    w: ArrayLike, times: ArrayLike, eta: float, sigma: float, kurtosis: float
+) -> Array:
+    """||w||_4^4 at increasing flow times under the implicit term alone, (times, ...).
+
+    The replicator equation p_k' = -128 eta^2 sigma^4 kappa p_k (p_k - sum_l p_l^2), p = w^2, which
+    keeps sum_k p_k = 1; integrated to 1e-9.  w : (..., m), scaled to unit length first.
+    """
+    v, ts = real("w", w), non_negative("times", times)
+    start = v**2 / np.sum(v**2, axis=-1, keepdims=True)
+    rate = -128 * eta**2 * sigma**4 * kurtosis
+
+    def replicator(_: float, y: Array) -> Array:
+        p = y.reshape(start.shape)
+        return np.asarray(rate * p * (p - np.sum(p**2, axis=-1, keepdims=True))).ravel()
+
+    run = solve_ivp(
+        replicator, (0.0, float(ts[-1])), start.ravel(), "DOP853", ts, rtol=1e-9, atol=1e-12
+    )
+    path = run.y.T.reshape(ts.size, *start.shape)
+    return np.asarray(np.sum(path**2, axis=-1))
+
+
+# The expected loss -------------------------------------------------------------------------------
+
+
+def expected_rectified_square(
+    g: ArrayLike, w: ArrayLike, sigma: float, law: NoiseLaw, method: Method = "fourier"
+) -> Array:
+    """f(g) = E ReLU(g + w.xi)^2.  g : any shape; w : (m,).
+
+    normal:   (g^2 + s^2) Phi(g/s) + g s phi(g/s)
+    fourier:  that + (2/pi) int_0^oo sin(g tau) [exp(-s^2 tau^2/2) - psi(tau)] tau^-3 dtau
+    """
+    v, x = real("w", w), real("g", g)
+    if method == "enumeration":
+        return np.mean(np.maximum(x[..., None] + _sums(v, sigma, law), 0) ** 2, axis=-1)
+    s = _spread(v, sigma)
+    closed = (x**2 + s**2) * ndtr(x / s) + x * s * _phi(x / s)
+    if method == "normal":
+        return np.asarray(closed)
+    defect = _defect(v, law)
+    return closed + s**2 * _fourier(np.sin, x / s, lambda u: defect(u) / u**3)
+
+
+def expected_rectified(
+    g: ArrayLike, w: ArrayLike, sigma: float, law: NoiseLaw, method: Method = "fourier"
+) -> Array:
+    """e(g) = E ReLU(g + w.xi) = f'(g)/2.  g : any shape; w : (m,).
+
+    normal:   g Phi(g/s) + s phi(g/s)
+    fourier:  that + (1/pi) int_0^oo cos(g tau) [exp(-s^2 tau^2/2) - psi(tau)] tau^-2 dtau
+    """
+    v, x = real("w", w), real("g", g)
+    if method == "enumeration":
+        return np.mean(np.maximum(x[..., None] + _sums(v, sigma, law), 0), axis=-1)
+    s = _spread(v, sigma)
+    closed = x * ndtr(x / s) + s * _phi(x / s)
+    if method == "normal":
+        return np.asarray(closed)
+    defect = _defect(v, law)
+    return closed + 0.5 * s * _fourier(np.cos, x / s, lambda u: defect(u) / u**2)
+
+
+def expected_loss(w: ArrayLike, sigma: float, law: NoiseLaw, method: Method = "fourier") -> float:
+    """sum_i E ||ReLU(W (W_i + xi)) - e_i||^2 for W : (n, m).
+
+        sum_i [1 - 2 e_i(||W_i||^2) + f_i(||W_i||^2)] + sum_{i != j} f_j(G_ij),   G = W W^T
+
+    At sigma -> 0 it is the noiseless loss, 4 times (feature benefit + interference) at c = 1.
+    """
+    v = _matrix(w)
+    gram = v @ v.T
+    total = 0.0
+    for j, row in enumerate(v):
+        total += float(np.sum(expected_rectified_square(gram[j], row, sigma, law, method)))
+        total += 1 - 2 * float(expected_rectified(gram[j, j], row, sigma, law, method))
+    return total
+
+
+def expected_loss_gradient(
+    w: ArrayLike, sigma: float, law: NoiseLaw, method: Method = "enumeration"
+) -> Array:
+    """d expected_loss / dW, (n, m): by its own formula, or from all patterns.
+
+    enumeration: E of 2 [r_ii' (2 W_i + xi) + ...], the chain rule pattern by pattern.
+    normal: with Phi, phi at g/s_j,
+        d/dg f = 2 (g Phi + s phi),  d/dW_j f = 2 sigma^2 Phi W_j,
+        d/dg e = Phi,                d/dW_j e = sigma^2 phi W_j / s_j.
+    Not for "fourier": difference expected_loss instead.
+    """
+    v = _matrix(w)
+    require(
+        method in ("enumeration", "normal"), "enumeration or normal", method, "difference the loss"
+    )
+    gram, n = v @ v.T, v.shape[0]
+    if method == "normal":
+        s = sigma * np.linalg.norm(v, axis=1)[:, None]
+        t = gram / s
+        cdf, pdf = ndtr(t), _phi(t)
+        slope = 2 * (gram * cdf + s * pdf)  # of f_j at G_ji, row j
+        turn = 2 * sigma**2 * cdf.sum(axis=1)[:, None] * v
+        slope[np.diag_indices(n)] -= 2 * np.diagonal(cdf)
+        turn -= 2 * sigma**2 * (np.diagonal(pdf) / s[:, 0])[:, None] * v
+        return np.asarray((slope + slope.T) @ v + turn)
+    patterns = _patterns(v, law) * sigma
+    gradient = np.zeros_like(v)
+    for i in range(n):
+        hidden = v[i] + patterns
+        excess = np.maximum(hidden @ v.T, 0)
+        active = excess > 0
+        excess[:, i] -= 1
+        back = 2 * np.where(active, excess, 0) / len(patterns)
+        gradient += back.T @ hidden
+        gradient[i] += back.sum(axis=0) @ v
+    return gradient
+
+
+def own_rate_while_on(w: ArrayLike, sigma: ArrayLike) -> Array:
+    """-d/dW_i of E (1 - ||W_i||^2 - W_i.xi)^2: [4 (1 - ||W_i||^2) - 2 sigma^2] W_i, any noise.
+
+    Radial: while its own ReLU stays on, one feature alone never turns.  w : (..., m).
+    """
+    v = real("w", w)
+    growth = 4 * (1 - np.sum(v**2, axis=-1, keepdims=True))
+    return np.asarray((growth - 2 * non_negative("sigma", sigma) ** 2) * v)
+
+
+def own_output_stays_on(w: ArrayLike, sigma: float, law: NoiseLaw) -> Array:
+    """Whether no noise turns output i off on input e_i: B ||W_i||_1 <= ||W_i||^2, B = sigma*bound.
+
+    Exact.  w : (..., m); False for unbounded laws.
+    """
+    v = real("w", w)
+    reach = sigma * law.bound * np.sum(np.abs(v), axis=-1)
+    return np.asarray(reach <= np.sum(v**2, axis=-1))
+
+
+def kurtosis_correction(g: ArrayLike, w: ArrayLike, sigma: float, kurtosis: float) -> Array:
+    """First correction of f to its normal form, -(kappa sigma ||w||_4^4 / 12 ||w||^3) g phi(g/s).
+
+    The fourth cumulant of z in an Edgeworth expansion.  For g < 0 and kappa < 0 a sparser w costs
+    less: the paper's sign, without a step size.  g : (...), w : (m,).
+    """
+    v, x = real("w", w), real("g", g)
+    size = float(np.linalg.norm(v))
+    scale = kurtosis * sigma * float(np.sum(v**4)) / (12 * size**3)
+    return np.asarray(-scale * x * _phi(x / (sigma * size)))
+
+
+def kurtosis_correction_error(g: ArrayLike, w: ArrayLike, sigma: float, law: NoiseLaw) -> Array:
+    """Next terms over the first: how far ``kurtosis_correction`` can be trusted.
+
+        [kappa_6 r_6 He_3(x)/360 + kappa_4^2 r_4^2 He_5(x)/576] / (-kappa_4 r_4 x/12) ...
+
+    x = g/s, r_p = sum_k (w_k/||w||)^p.  Below 0.3 in size the correction was within 30 % of the
+    exact value for rows with r_4 <= 0.2; for r_4 near 1 the law of z is a few atoms and no
+    expansion holds.  NaN where the sixth cumulant does not exist.  g : (...), w : (m,).
+    """
+    v, t = real("w", w), real("g", g)
+    unit = v / np.linalg.norm(v)
+    x = t / (sigma * float(np.linalg.norm(v)))
+    r4, r6 = float(np.sum(unit**4)), float(np.sum(unit**6))
+    # E F^(k) for F = ReLU(x + z)^2 is 2 d^(k-3)/dx^(k-3) phi(x) = 2 (-1)^(k-3) He_(k-3) phi.
+    first = -law.kurtosis * r4 * x / 12
+    he3, he5 = x**3 - 3 * x, x**5 - 10 * x**3 + 15 * x
+    second = -law.sixth_cumulant * r6 * he3 / 360 - law.kurtosis**2 * r4**2 * he5 / 576
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(second / first)
+
+
+def residual_interference(n: ArrayLike, sigma: ArrayLike, law: NoiseLaw | None = None) -> Array:
+    """Bound on each pair's noisy interference once all overlaps are as low as they can all be.
+
+        f(-1/(n-1)) <= 2 sigma^2 exp(-1 / (2 (n-1)^2 sigma^2)),     ||W_j|| = 1
+
+    n unit encodings can have G_ij = -1/(n-1) for all pairs and no less.  Holds for laws with
+    sub-Gaussian tails (bipolar, uniform, normal); ValueError for others.  So the noise that
+    matters has sigma >~ 1/(n-1), not a power law.  Source: THE_FLOW section 6.
+    """
+    if law is not None:
+        require(law.subgaussian, "a law with sub-Gaussian tails", law.name, "use bipolar noise")
+    count, s = positive("n", n), positive("sigma", sigma)
+    require(count >= 2, "n >= 2", n, "one feature meets no interference")
+    return np.asarray(2 * s**2 * np.exp(-1 / (2 * (count - 1) ** 2 * s**2)))
+
+
+# Tools -------------------------------------------------------------------------------------------
+
+
+def _matrix(w: ArrayLike) -> Array:
+    v = real("w", w)
+    require(v.ndim == 2, "W : (n, m)", v.shape, "pass one matrix of weights")
+    return v
+
+
+def _spread(v: Array, sigma: float) -> float:
+    size = float(np.linalg.norm(v))
+    require(sigma * size > 0, "sigma > 0 and a row that is not zero", (sigma, size), "check both")
+    return sigma * size
+
+
+def _phi(x: ArrayLike) -> Array:
+    return np.asarray(np.exp(-0.5 * np.square(x)) / math.sqrt(2 * math.pi))
+
+
+def _patterns(v: Array, law: NoiseLaw) -> Array:
+    """(2^m, m) signs."""
+    m = v.shape[-1]
+    require(law.name == "bipolar", "bipolar noise", law.name, "use method='fourier'")
+    require(m <= _MOST_PATTERNS, f"m <= {_MOST_PATTERNS}", m, "use method='fourier'")
+    return np.array(list(itertools.product((-1.0, 1.0), repeat=m)))
+
+
+def _sums(v: Array, sigma: float, law: NoiseLaw) -> Array:
+    """(2^m,) values of w.xi, one per pattern."""
+    return np.asarray(sigma * (_patterns(v, law) @ v))
+
+
+def _defect(v: Array, law: NoiseLaw) -> Callable[[Array], Array]:
+    """exp(-u^2/2) - psi(u/s)."""
+    unit = v / np.linalg.norm(v)
+
+    def defect(u: Array) -> Array:
+        psi = np.ones_like(u)
+        for weight in unit:
+            psi *= law.characteristic(weight * u)
+        return np.asarray(np.exp(-0.5 * u**2) - psi)
+
+    return defect
+
+
+_LAST = 2000.0
+"""Where the Fourier integrals are cut off: beyond it at most 1/(pi 2000^2) s^2 of f is missing."""
+
+
+def _nodes(x: Array) -> tuple[Array, Array]:
+    """Gauss-Legendre panels on (0, _LAST] that resolve cos(x u)."""
+    width = min(0.25, 8 / max(1.0, float(np.max(np.abs(x), initial=0))))
+    panels = math.ceil(_LAST / width)
+    y, weight = np.polynomial.legendre.leggauss(16)
+    half = 0.5 * _LAST / panels
+    middle = half * (2 * np.arange(panels) + 1)
+    return (middle[:, None] + half * y).ravel(), np.tile(half * weight, panels)
+
+
+def _fourier(wave: Callable[[Array], Array], x: Array, h: Callable[[Array], Array]) -> Array:
+    """(2/pi) int_0^oo wave(x u) h(u) du."""
+    u, weight = _nodes(x)
+    values = weight * h(u)
+    return 2 / math.pi * np.array([wave(t * u) @ values for t in x.ravel()]).reshape(x.shape)
