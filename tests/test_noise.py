@@ -163,9 +163,8 @@ def test_jax_reads_the_same_lines_under_jit(name):
     W = gaussian_init(4, 8, seed=3)
     forces = both(0.2, name)
     with jax.enable_x64(True):
-        rates = jax.jit(lambda W: [force.rate(W) for force in forces])(W)
-        energies = [force.energy(jax.numpy.asarray(W)) for force in forces]
-    for force, rate, energy in zip(forces, rates, energies, strict=True):
+        seen = jax.jit(lambda W: [(force.rate(W), force.energy(W)) for force in forces])(W)
+    for force, (rate, energy) in zip(forces, seen, strict=True):
         np.testing.assert_allclose(rate, force.rate(W), atol=1e-9)
         np.testing.assert_allclose(energy, force.energy(W), rtol=1e-9)
 

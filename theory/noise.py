@@ -145,7 +145,8 @@ def next_step_loss(
     size = 16 * h**2 * (4 * s**2 + fourth_moment(v, s, law.kurtosis))
     mu4 = (law.kurtosis + 3) * s**4
     step = 4 * h**2 * (mu4 + (v.shape[-1] - 1) * s**4)
-    return np.asarray(size), np.asarray(s**2 * (1 - 4 * h * (1 - 4 * h) * s**2 + step))
+    kick = s**2 * (1 - 4 * h * (1 - 4 * h) * s**2 + step)
+    return np.asarray(size), np.broadcast_to(kick, size.shape)
 
 
 def implicit_term(w: ArrayLike, eta: ArrayLike, sigma: ArrayLike, kurtosis: ArrayLike) -> Array:
@@ -326,13 +327,15 @@ def kurtosis_correction(g: ArrayLike, w: ArrayLike, sigma: float, kurtosis: floa
 
 
 def kurtosis_correction_error(g: ArrayLike, w: ArrayLike, sigma: float, law: NoiseLaw) -> Array:
-    """Next terms over the first: how far ``kurtosis_correction`` can be trusted.
+    """The next terms over the first: how far ``kurtosis_correction`` can be trusted.
 
-        [kappa_6 r_6 He_3(x)/360 + kappa_4^2 r_4^2 He_5(x)/576] / (-kappa_4 r_4 x/12) ...
+        f - f_normal = s^2 phi(x) [-kappa r_4 x/12 - kappa_6 r_6 He_3(x)/360
+                                   - kappa^2 r_4^2 He_5(x)/576 + ...]
 
-    x = g/s, r_p = sum_k (w_k/||w||)^p.  Below 0.3 in size the correction was within 30 % of the
-    exact value for rows with r_4 <= 0.2; for r_4 near 1 the law of z is a few atoms and no
-    expansion holds.  NaN where the sixth cumulant does not exist.  g : (...), w : (m,).
+    x = g/s, r_p = sum_k (w_k/||w||)^p.  For rows with r_4 <= 0.1 and where it is below 0.3 in
+    size, the true error is 1.3 times this, and 0.05, at most (bipolar, uniform, Laplace): from
+    |x| <= 3 at r_4 = 0.1 to beyond 3.5 at 0.03.  For r_4 near 1 the law of z is a few atoms and
+    no expansion holds.  NaN without a sixth cumulant.  g : (...), w : (m,).
     """
     v, t = real("w", w), real("g", g)
     unit = v / np.linalg.norm(v)
