@@ -32,7 +32,7 @@ def count_changes(
         counts[REVIVAL, i] = revived
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "contract"})
 def _squared_norm(W: np.ndarray, begin: int, end: int) -> float:
     total = 0.0
     for e in range(begin, end):

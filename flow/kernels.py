@@ -28,7 +28,7 @@ def slices(m: int) -> int:
     return max(2, min(4, m // 1024))
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
 def _row_total(row):
     """Sum and sum of squares."""
     total = 0.0
@@ -39,7 +39,7 @@ def _row_total(row):
     return total, squared
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
 def _radial_rate(C, W):
     """C·W/‖W‖²; zero for a zero row."""
     along = 0.0
@@ -50,7 +50,7 @@ def _radial_rate(C, W):
     return along / squared if squared > 0.0 else 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _take_radial(C, W):
     """Make C perpendicular to W; returns ρ."""
     rho = _radial_rate(C, W)
@@ -172,13 +172,13 @@ def _rectify(row, strength):
     return largest
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
 def _add_scaled(out, factor, x):
     for j in range(out.size):
         out[j] += factor * x[j]
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
 def _any_above(x, threshold):
     count = 0
     for j in range(x.size):

@@ -16,6 +16,11 @@ Q enters as the quartic through its values at 0, S/2, S and its slopes at 0, S; 
 relaxation of y are integrated with φ-functions, so steps may be long against 1/g₀.
 
 All arrays are flat; row i is ``[start[i]:start[i+1]]``: dense and sparse layouts alike.
+
+Kernels that may reorder sums, and all that call them from other kernels, are inlined by force
+(here, in kernels.py and in event_kernels.py). Left to itself the compiler keeps two versions of
+them, optimised differently, and which one is linked depends on what the compile cache held: the
+same run would give other bits in the process that compiled than in the next one.
 """
 
 from __future__ import annotations
@@ -145,7 +150,7 @@ def _difference(E, norm, speed, y, S, y_other, S_other):
 _REDUCTION = {"reassoc", "nsz", "contract"}
 
 
-@njit(cache=True, error_model="numpy", fastmath=_REDUCTION)
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath=_REDUCTION)
 def _moments(W, D, scale, lam, begin, end):
     """Q(0), half its slope, and Σ x'² at S = 0."""
     q = 0.0
@@ -162,7 +167,7 @@ def _moments(W, D, scale, lam, begin, end):
     return q, slope, speed
 
 
-@njit(cache=True, error_model="numpy", fastmath=_REDUCTION)
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath=_REDUCTION)
 def _squared_norms(W, D, scale, lam, S, begin, end):
     """Q(S/2), Q(S), Q'(S), and Σ v⁴ over the weights that reached zero before S."""
     half = 0.5 * S
@@ -209,7 +214,7 @@ KINK = 0.01
 """Error of the quartic for a truncated parabola v²(S_k − S)₊² of unit size, at a typical S_k."""
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
     """E, S over a step h, ‖W_i‖² after it, and an estimate of the row's error (a norm).
 
@@ -338,7 +343,7 @@ ROW_SUMS = ("l1", "squared_norm", "l4", "nonzeros", "violation", "dissipation")
 """Columns written by :func:`sum_rows`."""
 
 
-@njit(cache=True, error_model="numpy", fastmath=_REDUCTION)
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath=_REDUCTION)
 def _powers(W, begin, end):
     """‖W‖₁, ‖W‖₂², ‖W‖₄⁴ and the number of non-zeros of a row."""
     l1 = 0.0
@@ -363,7 +368,7 @@ def _speed(w, c, growth, lam):
     return abs(growth * w - c - (lam if w > 0.0 else -lam))
 
 
-@njit(cache=True, error_model="numpy", fastmath=_REDUCTION)
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath=_REDUCTION)
 def _dissipation(W, C, growth, lam, begin, end):
     total = 0.0
     for k in range(begin, end):
@@ -372,7 +377,7 @@ def _dissipation(W, C, growth, lam, begin, end):
     return total
 
 
-@njit(cache=True, error_model="numpy", fastmath={*_REDUCTION, "nnan"})
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath={*_REDUCTION, "nnan"})
 def _largest_speed(W, C, growth, lam, begin, end):
     """For weights without NaN."""
     largest = 0.0
