@@ -465,7 +465,7 @@ def steps(
     if t in limits.saves:
         times, weights, step_sizes = [t], [W0.copy()], [h]
     accepted = rejected = 0
-    status = message = None
+    status = message = proposal = None
     bar = _Bar(progress, t, limits.t_end)
     try:
         while status is None:
@@ -538,6 +538,8 @@ def steps(
     finally:
         bar.close()
     final = state.dense(m)
+    proposal = None  # with the state, two arrays of W's size that nothing needs any more
+    del state
     if not times or times[-1] < t:
         times.append(t)
         weights.append(final)

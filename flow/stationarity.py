@@ -141,6 +141,9 @@ def certify(
     by :func:`lowest_curvature`. Source: THE_FLOW sections 1 and 4.
     """
     slots = sum_slots(forces)
-    residual = float(np.max(np.abs(velocity(forces, W))))
+    if slots.keeps_zeros:
+        live = W.any(axis=0)
+        W = W if live.all() else W[:, live]  # dead neurons are at rest
+    residual = float(np.max(np.abs(velocity(forces, W)), initial=0.0))
     lowest = lowest_curvature(slots, W) if curvature else math.nan
     return Certificate(residual, tolerance, lowest, -1e-6 * slots.scale)
