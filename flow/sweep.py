@@ -86,8 +86,9 @@ def run(
     in_flight : calls handed to a scheduler or executor that are not back yet.
     progress : show a bar with counts and time left.
 
-    Raises InputError for a config that cannot be used; SweepError for a file that cannot be written
-    or has a driver already, or an executor that fails; ImportError where Dask is missing.
+    Raises InputError for a config or a file that cannot be used; SweepError where a sweep cannot go
+    on: the file has a driver already, the disk is full, the executor fails; ImportError where Dask
+    is missing.
     """
     if sum(given is not None for given in (workers, scheduler, executor)) > 1:
         raise InputError("expected one of workers, scheduler and executor, got several")

@@ -115,7 +115,7 @@ class Sweep:
 def load(path: str | os.PathLike[str]) -> Sweep:
     """Read the file of a sweep, finished or not, also while it runs.
 
-    Raises :class:`flow.sweep_store.SweepError` if it is missing or is no sweep.
+    Raises InputError if it is missing or is no sweep.
     """
     rows, software = read_rows(path)
     return Sweep(Path(path), rows, {k: json.loads(about) for k, about in software.items()})

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flow.options import InputError
 from flow.sweep_runs import PARAMETERS, PENDING, RESULTS, Measured, Outcome, Run
 
 FORMAT = "incidental-flow sweep 1"
@@ -62,21 +63,21 @@ NETWORK = (
 
 
 class SweepError(Exception):
-    """A sweep that cannot go on: one line with what was expected, what came and the remedy."""
+    """A sweep that cannot go on now: one line with what was expected, what came and the remedy."""
 
 
 class Store:
     """The file of a sweep, opened by its only driver.
 
-    Raises SweepError if the file cannot be opened or written, is no sweep, or has a driver
-    already; so do all methods when the disk fails. What was written before stays.
+    Raises InputError if the file cannot be opened or written or is no sweep, SweepError if it has
+    a driver already; so do all methods when the disk fails. What was written before stays.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, mounts: str | None = None) -> None:
         """Open or make the file at `path`; `mounts` stands in for /proc/mounts."""
         self.path = Path(path)
         if self.path.is_dir() or not self.path.parent.is_dir():
-            raise SweepError(
+            raise InputError(
                 f"expected a file in a folder that exists, got {self.path}; make the folder first"
             )
         self._lock = _only_driver(self.path)
@@ -181,12 +182,12 @@ class Store:
 def read_rows(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], dict[int, str]]:
     """Every row of a sweep's file, sorted by hash, and the software that made them, by id.
 
-    Can be called while a driver is at work. Raises SweepError if the file is missing, cannot be
+    Can be called while a driver is at work. Raises InputError if the file is missing, cannot be
     read, or is no sweep.
     """
     path = Path(path)
     if not path.is_file():
-        raise SweepError(f"expected the file of a sweep, got {path}, which is not there")
+        raise InputError(f"expected the file of a sweep, got {path}, which is not there")
     with _explained(path):
         db = _open_to_read(path)
         try:
@@ -220,13 +221,13 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 def check_format(db: sqlite3.Connection, path: Path) -> bool:
     """Whether the database is empty, as a kill may leave it before anything else.
 
-    Raises SweepError if it is neither that nor a sweep of this format.
+    Raises InputError if it is neither that nor a sweep of this format.
     """
     if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         return True
     columns = [row[1] for row in db.execute("PRAGMA table_info(runs)")]
     if columns != list(COLUMNS):
-        raise SweepError(
+        raise InputError(
             f"expected a file written by this version of flow.sweep ({FORMAT}), got {path} with "
             f"other tables or columns; choose another file"
         )
@@ -309,18 +310,18 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            text = (
-                f"expected room on the disk of {path}, got: {error}; what was written before is "
-                f"whole: make room and give the same command again"
-            )
-        elif code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-            text = (
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+            raise InputError(
                 f"expected a file and a folder that can be written, got {path} ({error}); choose "
-                f"another place"
-            )
-        elif code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            text = f"expected the file of a sweep, got {path} ({error}); check the path"
-        else:
-            text = f"expected {path} to work as an SQLite file, got: {error}"
-        raise SweepError(text) from error
+                f"another place with --out"
+            ) from error
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise InputError(
+                f"expected the file of a sweep, got {path} ({error}); check the path"
+            ) from error
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise SweepError(
+                f"expected a disk with room for {path}, got: {error}; what was written before is "
+                f"whole: make room and give the same command again"
+            ) from error
+        raise SweepError(f"expected {path} to work as an SQLite file, got: {error}") from error

@@ -477,9 +477,9 @@ def test_other_files_are_not_taken_for_sweeps(tmp_path):
     text.write_text("not a database, but long enough to be taken for something\n" * 20)
     before = other.read_bytes(), text.read_bytes()
     for path in (other, text):
-        with pytest.raises(SweepError, match="expected"):
+        with pytest.raises(InputError, match="expected"):
             run(GRID, path, workers=1)
-        with pytest.raises(SweepError, match="expected"):
+        with pytest.raises(InputError, match="expected"):
             load(path)
     assert (other.read_bytes(), text.read_bytes()) == before
 
@@ -526,7 +526,7 @@ def test_the_command_line_runs_reports_and_exports(done, tmp_path):
 COMPLAINTS = [
     ([], 2, "expected CONFIG.toml or FILE.sqlite first, got nothing"),
     (["missing.toml"], 2, "expected a config that can be read, got missing.toml (No such file"),
-    (["missing.sqlite", "--report"], 1, "expected the file of a sweep, got missing.sqlite"),
+    (["missing.sqlite", "--report"], 2, "expected the file of a sweep, got missing.sqlite"),
     (["bad.toml"], 2, "expected TOML, got bad.toml"),
     (["unknown.toml"], 2, "in unknown.toml: expected names of parameters as keys, got 'lamda'"),
     (["empty.toml"], 2, "in empty.toml: expected n, got neither"),
@@ -535,7 +535,7 @@ COMPLAINTS = [
     (["good.toml", "--retries", "-1"], 2, "--retries: expected a whole number >= 0, got '-1'"),
     (["good.toml", "--workers", "1", "--scheduler", "tcp://x:1"], 2, "got both"),
     (["good.toml", "--export", "x.txt"], 2, "--export: expected csv or a file name"),
-    (["good.toml", "--out", "no/such/x.sqlite"], 1, "make the folder first"),
+    (["good.toml", "--out", "no/such/x.sqlite"], 2, "make the folder first"),
     (["good.toml", "--scheduler", "nonsense"], 2, "expected the address of a Dask scheduler"),
 ]
 
@@ -588,7 +588,7 @@ def test_ctrl_c_stops_with_a_sentence_and_the_same_command_goes_on(tmp_path):
 def rows_or_none(file):
     try:
         return load(file).rows
-    except SweepError:
+    except InputError:
         return []
 
 

@@ -36,7 +36,7 @@ def when_some_are_finished(file, number, action):
     def wait():
         deadline = time.monotonic() + 60.0
         while time.monotonic() < deadline:
-            with suppress(SweepError):
+            with suppress(InputError):
                 if len(load(file).finished) >= number:
                     break
             time.sleep(0.02)
