@@ -250,6 +250,20 @@ def test_the_kurtosis_correction_holds_in_its_range(m: int, trusted: float) -> N
         assert (np.abs(ratio - 1)[~trust] > 0.1).all()
 
 
+@pytest.mark.parametrize("m", [40, 200])
+def test_the_kurtosis_correction_knows_what_it_leaves_out(m: int) -> None:
+    """Rows of m like weights: all but O(1/m^2) of its relative error."""
+    row = np.random.default_rng(m).uniform(0.7, 1.3, m)
+    sigma = 0.2
+    g = sigma * np.linalg.norm(row) * np.array([-3.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 3.0])
+    for law in (BIPOLAR, noise_law("uniform"), noise_law("laplace")):
+        excess = expected_rectified_square(g, row, sigma, law)
+        excess = excess - expected_rectified_square(g, row, sigma, law, "normal")
+        ratio = excess / kurtosis_correction(g, row, sigma, law.kurtosis)
+        left_out = kurtosis_correction_error(g, row, sigma, law)
+        np.testing.assert_allclose(ratio - 1, left_out, atol=6 / m**2)
+
+
 def test_a_sparser_output_is_turned_on_less_under_negative_kurtosis() -> None:
     spread, sparse = np.full(10, 10**-0.5), np.array([0.9, *[0.19**0.5 / 3] * 9])
     for name, sign in (("bipolar", 1), ("uniform", 1), ("normal", 0), ("laplace", -1)):
