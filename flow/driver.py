@@ -329,8 +329,8 @@ def _choose_backend(
     if backend == "exact":
         if slots.has_drift:
             raise ValueError(
-                "backend 'exact' needs forces that act on each row alone; leave out "
-                "Interference, or use backend 'numba'"
+                "backend 'exact' needs forces that act on each row alone and without noise; leave "
+                "out Interference and noise, or use backend 'numba'"
             )
         if scheme is not None or fixed_step is not None:
             raise ValueError("backend 'exact' takes no scheme and no fixed_step")

@@ -262,10 +262,10 @@ class L2Regularization(Force):
 
 def _check_noise(force: Force, sigma: float, distribution: str, accuracy: float) -> None:
     law(distribution)
-    if not (math.isfinite(sigma) and sigma >= 0.0):
+    if not (math.isfinite(sigma * sigma) and sigma >= 0.0):
         raise ValueError(
-            f"{type(force).__name__}(sigma) must be a finite number >= 0, the standard deviation "
-            f"of the noise on each neuron, got {sigma!r}"
+            f"{type(force).__name__}(sigma) must be a finite number >= 0 with a finite square, the "
+            f"standard deviation of the noise on each neuron, got {sigma!r}"
         )
     if not 0.0 < accuracy < 1.0:
         raise ValueError(

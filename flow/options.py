@@ -218,6 +218,31 @@ class Forces:
     """-λ sign(W): shrinks every weight at the same speed"""
 
 
+NOISES = ("none", "bipolar", "uniform", "normal", "laplace", "student-t")
+MOST_DEGREES = 99
+"""Of Student-t noise; beyond it is as good as normal."""
+
+
+def _degrees(token: str) -> int:
+    if not (token.isdecimal() and int(token) % 2 == 1 and 3 <= int(token) <= MOST_DEGREES):
+        raise InputError(
+            f"--degrees: expected an odd whole number from 3 to {MOST_DEGREES}, got {token!r}"
+        )
+    return int(token)
+
+
+@dataclass(frozen=True)
+class HiddenNoise:
+    """Noise on the hidden layer: feature benefit and interference averaged over it."""
+
+    noise: Annotated[str, choice("noise", NOISES)] = "none"
+    """its distribution, the same on every neuron and independent"""
+    sigma: Annotated[float, number("sigma", "a number >= 0 and < 1e100", high=1e100)] = 0.1
+    """its standard deviation"""
+    degrees: Annotated[int, value_spec("degrees", "N", _degrees)] = 5
+    """degrees of freedom of student-t, odd"""
+
+
 @dataclass(frozen=True)
 class Start:
     """Where W starts: random, or from a file."""
@@ -325,6 +350,7 @@ class SimulateOptions:
 
     problem: Problem = Problem()
     forces: Forces = Forces()
+    noise: HiddenNoise = HiddenNoise()
     start: Start = Start()
     integration: Integration = Integration()
     output: Output = Output()
@@ -350,6 +376,7 @@ class CompareOptions:
 
     comparison: Comparison = Comparison()
     problem: Problem = Problem()
+    noise: HiddenNoise = HiddenNoise()
     start: Start = Start()
     integration: Integration = Integration()
     output: Output = Output()
@@ -527,11 +554,29 @@ def _check_conflicts(options: SimulateOptions | CompareOptions, given: Given) ->
                 "expected a force for --c to scale, got --no-feature-benefit and "
                 "--no-interference; leave one of the three out"
             )
+        if not (forces.feature_benefit or forces.interference) and void(
+            "noise", "feature-benefit", "interference"
+        ):
+            raise InputError(
+                "expected a force for --noise to act on, got --no-feature-benefit and "
+                "--no-interference; leave one of the three out"
+            )
+        if options.integration.backend == "exact" and options.noise.noise != "none":
+            raise InputError(
+                "--backend: expected numba, diffrax or auto with --noise, got 'exact'; under noise "
+                "rows have no closed form"
+            )
         if options.integration.backend == "exact" and forces.interference:
             raise InputError(
                 "--backend: expected numba or auto with interference on, got 'exact'; "
                 "add --no-interference, under which rows have a closed form"
             )
+    if options.noise.noise == "none" and void("sigma", "noise"):
+        raise InputError("--sigma: expected --noise with it, got none; add --noise bipolar")
+    if options.noise.noise != "student-t" and void("degrees", "noise"):
+        raise InputError(
+            f"--degrees: expected --noise student-t with it, got {options.noise.noise}; leave out"
+        )
     if options.start.init is not None:
         for setting in ("seed", "scale"):
             if void(setting, "init"):

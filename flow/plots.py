@@ -36,6 +36,9 @@ ENERGY_LINES = {
     "Interference": ("interference", "#d55e00", (0, (4, 1.5))),
     "Regularization": ("regularization", "#a05a00", (0, (1, 1))),
 }
+FORCES = tuple(ENERGY_LINES)
+# Under noise two of them are what they are on average over it.
+ENERGY_LINES |= {f"Noisy{name}": ENERGY_LINES[name] for name in ("FeatureBenefit", "Interference")}
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#0b1f4b", "#f4f1ec", "#e08214"])
 """Negative dark, zero light, positive in between: three different greys."""
 
@@ -328,9 +331,14 @@ def _setting(traj: Trajectory) -> str:
     parts = [f"n = {about['n']}, m = {about['m']}"]
     symbols = {"Regularization": ("λ", "lam"), "FeatureBenefit": ("c", "strength")}
     for force in about["forces"]:
-        if force["name"] in symbols:
-            symbol, key = symbols[force["name"]]
+        name = force["name"].removeprefix("Noisy")
+        if name in symbols:
+            symbol, key = symbols[name]
             parts.append(f"{symbol} = {force[key]:g}")
+    noises = [
+        f"{f['distribution']} noise, σ = {f['sigma']:g}" for f in about["forces"] if "sigma" in f
+    ]
+    parts += noises[:1]
     if "seed" in known:
         parts.append(f"seed {known['seed']}")
     elif "init" in known:
@@ -339,10 +347,8 @@ def _setting(traj: Trajectory) -> str:
 
 
 def _caption(traj: Trajectory) -> str:
-    off = [
-        label for name, (label, _, _) in ENERGY_LINES.items()
-        if name not in {force["name"] for force in traj.parameters["forces"]}
-    ]  # fmt: skip
+    on = {force["name"].removeprefix("Noisy") for force in traj.parameters["forces"]}
+    off = [ENERGY_LINES[name][0] for name in FORCES if name not in on]
     switched = f"; off: {', '.join(off)}" if off else ""
     return f"{_setting(traj)}{switched}\n{traj.message}"
 

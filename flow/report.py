@@ -131,7 +131,11 @@ def _short(state: FeatureState) -> str:
 def _forces_line(forces: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for force in forces:
-        values = ", ".join(f"{key} {value:g}" for key, value in force.items() if key != "name")
+        values = ", ".join(
+            f"{key} {value if isinstance(value, str) else f'{value:g}'}"
+            for key, value in force.items()
+            if key != "name"
+        )
         parts.append(f"{force['name']} ({values})")
     return ", ".join(parts) or "none"
 

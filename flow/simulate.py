@@ -176,10 +176,25 @@ def _start(options: SimulateOptions | CompareOptions, given: Given) -> Start:
 
 
 def _forces(options: SimulateOptions | CompareOptions, on: tuple[bool, bool, bool]) -> list[Force]:
-    from flow.forces import FeatureBenefit, Interference, Regularization
+    from flow.forces import (
+        FeatureBenefit,
+        Interference,
+        NoisyFeatureBenefit,
+        NoisyInterference,
+        Regularization,
+    )
 
-    c, lam = options.problem.c, options.problem.lam
-    every = (FeatureBenefit(c), Interference(c), Regularization(lam))
+    c, lam, sigma, noise = (
+        options.problem.c, options.problem.lam, options.noise.sigma, options.noise.noise,
+    )  # fmt: skip
+    every: tuple[Force, ...] = (FeatureBenefit(c), Interference(c), Regularization(lam))
+    if noise != "none":
+        law = f"{noise}:{options.noise.degrees}" if noise == "student-t" else noise
+        every = (
+            NoisyFeatureBenefit(sigma, law, c),
+            NoisyInterference(sigma, law, c),
+            Regularization(lam),
+        )
     return [force for force, switched in zip(every, on, strict=True) if switched]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flow import Status, Trajectory, report, simulate
+from flow import Status, Trajectory, plots, report, simulate
 from flow.schemes import ProximalChebyshev
 
 ROOT = Path(__file__).parents[1]
@@ -142,6 +142,16 @@ WRONG_FLAGS = [
     ["--regularization", "--lam", "0.1", "--no-regularization"],
     ["--c", "1", "--no-feature-benefit", "--no-interference"],
     ["--quiet", "--progress"],
+    ["--noise", "cauchy"],
+    ["--noise"],
+    ["--noise", "normal", "--sigma", "-1"],
+    ["--noise", "normal", "--sigma", "1e200"],
+    ["--noise", "none", "--sigma", "0.1"],
+    ["--noise", "student-t", "--degrees", "4"],
+    ["--noise", "student-t", "--degrees", "1001"],
+    ["--noise", "bipolar", "--degrees", "5"],
+    ["--noise", "bipolar", "--no-feature-benefit", "--no-interference"],
+    ["--noise", "bipolar", "--no-interference", "--backend", "exact"],
     ["--init-time", "3"],
     ["--init", "missing.npz"],
     ["--init", "weights.csv"],
@@ -181,6 +191,8 @@ WRONG_TOML = {
     "[forces]\ninterference = false\n": "expected names of flags",
     "lam = 0.1\nregularization = false\n": "--no-regularization",
     "n = \n": "expected TOML",
+    "noise = 'cauchy'\n": "expected one of none, bipolar",
+    "noise = 'normal'\ndegrees = 3\n": "--noise student-t",
 }
 
 
@@ -267,7 +279,7 @@ def test_every_wrong_file_of_flags_is_refused_by_name(
     path.write_text(text)
     said = assert_refused(simulate.main(["--config", str(path)]), capsys, [text])
     assert remedy in said
-    assert str(path) in said or "--no-regularization" in said
+    assert str(path) in said or "--no" in said
 
 
 def test_an_unknown_flag_is_met_with_the_nearest_known_one(
@@ -315,6 +327,38 @@ def test_a_run_from_the_command_line_is_the_run_of_the_library(tmp_path: Path) -
     assert ours.metadata["seed"] == 3
     assert ours.metadata["scale"] == 0.9
     assert "--lam 0.05" in ours.metadata["command"]
+
+
+def test_noise_from_the_command_line_is_the_noise_of_the_library(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flow import (
+        NoisyFeatureBenefit,
+        NoisyInterference,
+        Regularization,
+        gaussian_init,
+        integrate,
+    )
+
+    argv = [*SMALL, "--noise", "student-t", "--degrees", "7", "--sigma", "0.2", "--c", "4"]
+    argv += ["--t-end", "3", "--out", str(tmp_path / "run.npz"), "--plot", str(tmp_path / "a.svg")]
+    assert simulate.main(argv) == 0
+    law = (0.2, "student-t:7", 4.0)
+    forces = [NoisyFeatureBenefit(*law), NoisyInterference(*law), Regularization(0.01)]
+    theirs = integrate(forces, gaussian_init(6, 8, seed=0), t_end=3.0)
+    ours = Trajectory.load(tmp_path / "run.npz")
+    np.testing.assert_array_equal(ours.weights, theirs.weights)
+    said = capsys.readouterr().out
+    assert "NoisyInterference (sigma 0.2, distribution student-t:7, strength 4" in said
+    above = plots.bipartite(ours).get_suptitle()
+    assert "c = 4, λ = 0.01, student-t:7 noise, σ = 0.2" in above
+    assert "off" not in above
+    alone = run(
+        tmp_path, *SMALL, "--noise", "normal", "--no-interference", "--t-end", "1", name="alone.npz"
+    )
+    assert [f["name"] for f in alone.parameters["forces"]] == [
+        "NoisyFeatureBenefit", "Regularization",
+    ]  # fmt: skip
 
 
 def test_no_flags_at_all_is_the_default_run() -> None:
