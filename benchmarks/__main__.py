@@ -15,6 +15,7 @@ QUESTIONS = {
     "kernel": speed.kernel,
     "whole": speed.whole,
     "precision": precision.precision,
+    "adamw": speed.adamw,
     "growth": speed.growth,
     "startup": speed.startup,
     "exact": speed.exact,
@@ -29,7 +30,7 @@ def main(
     """Measure speed beside error.
 
     Args:
-        questions: any of kernel, whole, precision, growth, startup, exact.
+        questions: any of kernel, whole, precision, adamw, growth, startup, exact.
         fast: small sizes and few seeds, to see that it works.
         out: JSON file; tables measured before and not asked for now are kept.
     """
