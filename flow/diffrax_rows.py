@@ -13,7 +13,6 @@ Estimates of error steer steps only and carry no derivative.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -30,8 +29,6 @@ FAILED = 1e15
 """Row error that stands for "this step is too long to be solved"; its square fits a float32."""
 _CORRECTIONS = 60
 _GUESSES = 4
-_UNROLLED = 3
-"""Corrections between two looks at whether every row has converged."""
 _PHI3 = np.array([1.0 / math.factorial(k + 3) for k in range(20)]).reshape(5, 4)
 """Coefficients of x^(4a + b) in φ₃."""
 
@@ -43,10 +40,6 @@ def scalar_dtype() -> Any:
 
 def row_sum(x: Array) -> Array:
     return jnp.sum(x, axis=-1, dtype=scalar_dtype())
-
-
-def _choose(condition: Array, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
 def phi_functions(x: Array) -> tuple[Array, Array, Array]:
@@ -74,177 +67,134 @@ def phi_functions(x: Array) -> tuple[Array, Array, Array]:
     )
 
 
-class _Weights(NamedTuple):
-    """Weights of the two quadratures of a piece, (4, …): see :mod:`flow.row_kernels`.
+class _Piece(NamedTuple):
+    """One piece of the way of (y, S): a fixed point x = F(x), the gain of S up to middle and end.
 
-    Entries 0 and 1 are those of the relaxation at half the piece and at its end, 2 and 3 those of
-    ∫ e^(−bσ) p(σ) dσ up to there.
+    Entries have a leading axis of 2 for the middle and the end. See :mod:`flow.row_kernels`.
     """
 
-    decay: Array
-    first: Array
-    middle: Array
-    last: Array
-
-
-def _quadrature_weights(z: Array, b: Array) -> _Weights:
-    x = jnp.stack([-0.5 * z, -z, 0.5 * b, b])
-    fraction = jnp.array([0.5, 1.0, 0.5, 1.0], x.dtype).reshape(4, *(1,) * z.ndim)
-    decay = jnp.exp(jnp.concatenate([x[:2], -x[2:]]))
-    phi1, phi2, phi3 = phi_functions(x)
-    scale = jnp.concatenate([jnp.ones_like(x[:2]), decay[2:]])
-    moment0 = scale * fraction * phi1
-    moment1 = scale * fraction**2 * phi2
-    moment2 = 2.0 * scale * fraction**3 * phi3
-    return _Weights(
-        decay,
-        moment0 - 3.0 * moment1 + 2.0 * moment2,
-        4.0 * (moment1 - moment2),
-        2.0 * moment2 - moment1,
-    )
-
-
-class _Scalars(NamedTuple):
-    y: Array
     S: Array
-    solved: Array
+    q: Array
+    """(5, …): Q(S) = q[0] + q[1] S + … + q[4] S⁴."""
+    stretch: Array
+    eta: tuple[Array, Array, Array]
+    """η = these · (1, Q at the middle, Q at the end), after stretching."""
+    gain: tuple[Array, Array, Array]
+    """x = these · (1, √η at the middle, √η at the end)."""
+
+    def correct(self, x: Array) -> tuple[Array, Array, Array]:
+        """F(x), η at the end, and whether η stayed positive."""
+        Q = _quartic(self.q, self.S + x) * self.stretch
+        eta = self.eta[0] + self.eta[1] * Q[0] + self.eta[2] * Q[1]
+        positive = jnp.all(eta > 0.0, axis=0)
+        root = jnp.sqrt(jnp.where(positive, eta, 1.0))
+        return self.gain[0] + self.gain[1] * root[0] + self.gain[2] * root[1], eta[1], positive
 
 
-class _Piece(NamedTuple):
-    """One piece of the way of (y, S): a fixed point for what S gains up to its middle and end."""
-
-    S: Array
-    q: Sequence[Array]
-    """Q(S) = q[0] + q[1] S + … + q[4] S⁴."""
-    weights: _Weights
-    s: Array
-    unit: Array
-    q_start: Array
-    stretch_mid: Array
-    stretch_full: Array
-
-    def first(self) -> tuple[Array, Array]:
-        mid, full = ((w.first + w.middle + w.last) for w in (self._at(2), self._at(3)))
-        return self.unit * mid, self.unit * full
-
-    def _at(self, k: int) -> _Weights:
-        return _Weights(*(w[k] for w in self.weights))
-
-    def correct(self, mid: Array, full: Array) -> tuple[Array, Array, Array, Array]:
-        """Better values of both, η at the end, and whether η stayed positive."""
-        q_mid = _quartic(self.q, self.S + mid) * self.stretch_mid
-        q_full = _quartic(self.q, self.S + full) * self.stretch_full
-        eta_mid, eta_full = (
-            w.decay + self.s * (w.first * self.q_start + w.middle * q_mid + w.last * q_full)
-            for w in (self._at(0), self._at(1))
-        )
-        positive = (eta_mid > 0.0) & (eta_full > 0.0)
-        root_mid = jnp.sqrt(jnp.where(positive, eta_mid, 1.0))
-        root_full = jnp.sqrt(jnp.where(positive, eta_full, 1.0))
-        new_mid, new_full = (
-            self.unit * (w.first + w.middle * root_mid + w.last * root_full)
-            for w in (self._at(2), self._at(3))
-        )
-        return new_mid, new_full, eta_full, positive
-
-
-def _quartic(q: Sequence[Array], S: Array) -> Array:
+def _quartic(q: Array, S: Array) -> Array:
     return q[0] + S * (q[1] + S * (q[2] + S * (q[3] + S * q[4])))
 
 
 def _begin_piece(
-    y: Array, S: Array, dt: Array, g0: Array, g1: Array, q: Sequence[Array], going: Array
+    y: Array, S: Array, dt: Array, g0: Array, g1: Array, q: Array, going: Array
 ) -> tuple[_Piece, Array, Array]:
-    """The piece after (y, S), the growth b over it, and whether it can be solved."""
+    """The piece after (y, S), e^(−2b) with b the growth over it, and whether it can be solved."""
     start = _quartic(q, S)
     a = g0 - g1 * start / y
     b = a * dt
     possible = going & (start >= 0.0) & (jnp.abs(b) < 20.0)
     b = jnp.where(possible, b, 0.0)
     z = jnp.where(possible, 2.0 * (g0 - a) * dt, 0.0)
-    piece = _Piece(
-        S, q, _quadrature_weights(z, b), 2.0 * g1 * dt, dt * jnp.sqrt(y), start / y,
-        jnp.exp(b) / y, jnp.exp(2.0 * b) / y,
-    )  # fmt: skip
-    return piece, b, possible
+    fraction = jnp.array([0.5, 1.0, 0.5, 1.0], b.dtype).reshape(4, *(1,) * b.ndim)
+    x = fraction * jnp.stack([-z, -z, b, b])
+    decay = jnp.exp(jnp.concatenate([x[:2], -x[2:]]))
+    phi1, phi2, phi3 = phi_functions(x)
+    # What the integrals over p(0), p(1/2), p(1) of a quadratic p are multiplied with.
+    scale = jnp.concatenate([
+        jnp.broadcast_to(2.0 * g1 * dt, (2, *b.shape)), dt * jnp.sqrt(y) * decay[2:]
+    ])  # fmt: skip
+    moment0 = scale * fraction * phi1
+    moment1 = scale * fraction**2 * phi2
+    moment2 = 2.0 * scale * fraction**3 * phi3
+    first = moment0 - 3.0 * moment1 + 2.0 * moment2
+    middle = 4.0 * (moment1 - moment2)
+    last = 2.0 * moment2 - moment1
+    stretch = jnp.exp(jnp.stack([b, 2.0 * b])) / y
+    eta = (decay[:2] + first[:2] * (start / y), middle[:2], last[:2])
+    return (
+        _Piece(S, q, stretch, eta, (first[2:], middle[2:], last[2:])),
+        jnp.exp(-2.0 * b),
+        possible,
+    )
 
 
-def _solve_piece(piece: _Piece, possible: Array) -> tuple[Array, Array, Array, Array]:
-    """mid, full and η of every row where that is possible, and where it was."""
+def _solve_piece(piece: _Piece, possible: Array) -> Array:
+    """x : (2, …) of every row where that is possible, NaN where it was not found."""
     rounding = 45.0 * float(np.finfo(scalar_dtype()).eps)
 
-    def correct(state: Any) -> Any:
-        mid, full, _, _, open_, _ = state
-        new_mid, new_full, eta, positive = piece.correct(mid, full)
-        moved = jnp.abs(new_full - full) + jnp.abs(new_mid - mid)
-        again = positive & ~(moved <= rounding * new_full)
-        return _choose(open_, (new_mid, new_full, eta, moved, again, positive), state)
+    def step(x: Array) -> tuple[Array, Array]:
+        new, _, positive = piece.correct(x)
+        return jnp.where(positive, new, jnp.nan), jnp.sum(jnp.abs(new - x), axis=0)
 
-    def correct_some(carry: Any) -> Any:
-        count, state = carry
-        for _ in range(_UNROLLED):
-            state = correct(state)
-        return count + _UNROLLED, state
+    def correct(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        count, x, open_ = carry
+        new, moved = step(x)
+        return count + 1, jnp.where(open_, new, x), open_ & (moved > rounding * new[1])
 
-    mid, full = piece.first()
-    start = (mid, full, jnp.ones_like(mid), jnp.full_like(mid, jnp.inf), possible, possible)
-    _, (mid, full, eta, change, _, valid) = lax.while_loop(
-        lambda carry: (carry[0] < _CORRECTIONS) & jnp.any(carry[1][4]), correct_some, (0, start)
+    _, x, _ = lax.while_loop(
+        lambda carry: (carry[0] < _CORRECTIONS) & jnp.any(carry[2]),
+        correct,
+        (0, piece.gain[0] + piece.gain[1] + piece.gain[2], possible),
     )
-    return mid, full, eta, possible & valid & (change <= 100.0 * rounding * full)
+    new, moved = step(x)
+    return jnp.where(possible & (moved <= 100.0 * rounding * new[1]), x, jnp.nan)
 
 
-def _two_scalars(
-    h: Array, pieces: Array, g0: Array, g1: Array, q: Sequence[Array], wanted: Array
-) -> _Scalars:
-    """(y, S) of every row that is `wanted`, over h in that many pieces."""
+def _two_scalars(h: Array, pieces: Array, g0: Array, g1: Array, q: Array, wanted: Array) -> Array:
+    """(y, S) : (2, …) of every row `wanted`, over h in that many pieces; NaN if unsolved."""
 
-    def advance(carry: tuple[Array, _Scalars]) -> tuple[Array, _Scalars]:
-        k, (y, S, solved) = carry
-        going = wanted & solved & (k < pieces)
-        piece, b, possible = _begin_piece(y, S, h / pieces, g0, g1, q, going)
-        _, full, eta, done = _solve_piece(piece, possible)
-        return k + 1, _Scalars(
-            jnp.where(done, y * jnp.exp(-2.0 * b) * eta, y),
-            jnp.where(done, S + full, S),
-            jnp.where(going, done, solved),
-        )
+    def going(k: Array, y: Array) -> Array:
+        return wanted & (k < pieces) & ~jnp.isnan(y)
 
-    start = _Scalars(jnp.ones_like(q[0]), jnp.zeros_like(q[0]), jnp.ones_like(q[0], bool))
+    def advance(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        k, (y, S) = carry
+        on = going(k, y)
+        piece, shrink, possible = _begin_piece(y, S, h / pieces, g0, g1, q, on)
+        x = _solve_piece(piece, possible)
+        eta = piece.correct(x)[1]
+        return k + 1, jnp.where(on, jnp.stack([y * shrink * eta, S + x[1]]), carry[1])
+
+    start = jnp.stack([jnp.ones_like(q[0]), jnp.zeros_like(q[0])])
     _, end = lax.while_loop(
-        lambda carry: jnp.any(wanted & carry[1].solved & (carry[0] < pieces)), advance, (0, start)
+        lambda carry: jnp.any(going(carry[0], carry[1][0])), advance, (0, start)
     )
     return end
 
 
 def _smooth_two_scalars(
-    h: Array, g0: Array, g1: Array, q: Sequence[Array], wanted: Array
+    h: Array, g0: Array, g1: Array, q: Array, wanted: Array
 ) -> tuple[Array, Array]:
     """The same in :data:`MAX_PIECES` pieces, and differentiable."""
 
     def advance(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
         y, S = carry
-        piece, b, possible = _begin_piece(y, S, h / MAX_PIECES, g0, g1, q, wanted)
+        piece, shrink, possible = _begin_piece(y, S, h / MAX_PIECES, g0, g1, q, wanted)
         fixed = lax.stop_gradient(piece)
-        mid, full, _, done = _solve_piece(fixed, possible)
+        x = _solve_piece(fixed, possible)
+        done = ~jnp.isnan(x[1])
+        x = jnp.where(done, x, 1.0)
         # Implicit derivative: x = F(x, p) moves by (1 − ∂F/∂x)⁻¹ ∂F/∂p δp.
-        (by_mid, by_full) = (
-            jax.jvp(lambda m, f: fixed.correct(m, f)[:2], (mid, full), direction)[1]
-            for direction in (
-                (jnp.ones_like(mid), jnp.zeros_like(mid)),
-                (jnp.zeros_like(mid), jnp.ones_like(mid)),
-            )
+        nought, one = jnp.zeros_like(x[0]), jnp.ones_like(x[0])
+        (A, C), (B, D) = (
+            direction - jax.jvp(lambda x: fixed.correct(x)[0], (x,), (direction,))[1]
+            for direction in (jnp.stack([one, nought]), jnp.stack([nought, one]))
         )
-        A, B, C, D = 1.0 - by_mid[0], -by_full[0], -by_mid[1], 1.0 - by_full[1]
-        shift = [new - lax.stop_gradient(new) for new in piece.correct(mid, full)[:2]]
-        determinant = A * D - B * C
-        mid = mid + (D * shift[0] - B * shift[1]) / determinant
-        full = full + (A * shift[1] - C * shift[0]) / determinant
-        eta = piece.correct(mid, full)[2]
-        return (
-            jnp.where(done, y * jnp.exp(-2.0 * b) * eta, y),
-            jnp.where(done, S + full, S),
-        ), None
+        new = piece.correct(x)[0]
+        shift = new - lax.stop_gradient(new)
+        turned = jnp.stack([D * shift[0] - B * shift[1], A * shift[1] - C * shift[0]])
+        x = x + turned / (A * D - B * C)
+        eta = piece.correct(x)[1]
+        return (jnp.where(done, y * shrink * eta, y), jnp.where(done, S + x[1], S)), None
 
     start = (jnp.ones_like(q[0]), jnp.zeros_like(q[0]))
     return lax.scan(advance, start, None, length=MAX_PIECES)[0]
@@ -307,25 +257,25 @@ def _write_row(W: Array, p: _Pulls, E: Array, S: Array) -> Array:
 
 
 class _Guess(NamedTuple):
-    """Where the solution of the rows stands after some guesses of S."""
+    """Where the solution of a row stands after some guesses of S; kept as one array, (9, …)."""
 
     guess: Array
     pieces: Array
-    fine: _Scalars
-    """The solution in twice that many pieces."""
-    cubic: _Scalars
+    y: Array
+    """The solution in twice that many pieces; NaN if there is none."""
+    S: Array
+    cubic_y: Array
     """The same for the cubic that ignores the slope of Q at S."""
-    error: Array
+    cubic_S: Array
     q_full: Array
     kinks: Array
-    open: Array
-    """Rows that go on to the next guess."""
+    error: Array
 
 
-def _difference(norm: Array, speed: Array, one: _Scalars, other: _Scalars) -> Array:
+def _difference(norm: Array, speed: Array, one: tuple[Array, Array], other: Any) -> Array:
     """How far apart two solutions (y, S) put the row, as a norm."""
-    shift = jnp.abs(other.S - one.S) / jnp.sqrt(one.y)
-    return 0.5 * jnp.abs(jnp.log(other.y / one.y)) * norm + shift * jnp.sqrt(speed)
+    shift = jnp.abs(other[1] - one[1]) / jnp.sqrt(one[0])
+    return 0.5 * jnp.abs(jnp.log(other[0] / one[0])) * norm + shift * jnp.sqrt(speed)
 
 
 class _Rows(NamedTuple):
@@ -351,61 +301,62 @@ def _solve_rows(
     linear = jnp.broadcast_to(g1 == 0.0, q0.shape)
     wanted = ~(still | linear)
     slope = 2.0 * slope
-    one, nought = jnp.ones_like(q0, int), jnp.zeros_like(q0)
+    nought = jnp.zeros_like(q0)
 
-    nothing = _Scalars(jnp.ones_like(q0), jnp.ones_like(q0), wanted)
-    start = _Guess(nought, one, nothing, nothing, nought, q0, nought, wanted)
-
-    def refine(carry: tuple[Array, _Guess]) -> tuple[Array, _Guess]:
-        count, old = carry
-        guess = jnp.where(old.open, old.fine.S, 1.0)
+    def refine(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        count, packed, open_ = carry
+        old = _Guess(*packed)
+        early = count == 0  # before the first guess, Taylor's parabola for Q
+        guess = jnp.where(open_ & ~early, old.S, 1.0)
         (c2, c3, c4), (cubic2, cubic3), q_full, kinks = _interpolate(p, q0, slope, guess)
-        # The quartic and the cubic side by side; before the first guess, Taylor's parabola.
-        early = count == 0
-        q = [jnp.stack(pair) for pair in ((q0, q0), (slope, slope))]
-        for quartic, cubic, parabola in ((c2, cubic2, speed), (c3, cubic3, 0.0), (c4, nought, 0.0)):
-            q.append(jnp.where(early, parabola, jnp.stack([quartic, cubic])))
+        # The quartic and the cubic side by side.
+        q = jnp.stack([
+            jnp.stack([q0, slope, c2, c3, c4]), jnp.stack([q0, slope, cubic2, cubic3, nought])
+        ], axis=1)  # fmt: skip
+        parabola = jnp.stack([q0, slope, speed, nought, nought])[:, None]
+        q = jnp.where(early, parabola, q)
 
         # As many pieces as it takes for halving them not to matter.
         def halve(carry: Any) -> Any:
             pieces, coarse, best, going = carry
-            both = _two_scalars(h, pieces, g0, g1, q, jnp.stack([going, going]))
-            fine, cubic = (_Scalars(*(x[k] for x in both)) for k in (0, 1))
-            due = going & (early | (2 * best.pieces <= pieces))
-            apart = _difference(jnp.sqrt(q_full / fine.y), speed, fine, coarse)
-            solved = fine.solved & coarse.solved
-            stop = due & (early | (solved & (apart <= accuracy)) | (2 * pieces > MAX_PIECES))
-            error = jnp.where(solved, apart, FAILED)
-            again = early | ((error < FAILED) & ~(jnp.abs(fine.S - guess) <= 1e-2 * guess))
-            S = jnp.where(early & ~((fine.S > 0.0) & (fine.S < 1e30)), h, fine.S)
-            half_as_many = jnp.full_like(one, jnp.maximum(pieces // 2, 1))
-            found = _Guess(
-                guess, half_as_many, fine._replace(S=S), cubic, error, q_full, kinks, again
-            )
-            return 2 * pieces, fine, _choose(stop, found, best), going & ~stop
+            (y, cubic_y), (S, cubic_S) = _two_scalars(h, pieces, g0, g1, q, going)
+            S = jnp.where(early & ~((S > 0.0) & (S < 1e30)), h, S)
+            apart = _difference(jnp.sqrt(q_full / y), speed, (y, S), coarse)
+            apart = jnp.where(jnp.isnan(apart), FAILED, apart)
+            due = going & (early | (2 * best[1] <= pieces))
+            stop = due & (early | (apart <= accuracy) | (2 * pieces > MAX_PIECES))
+            used = jnp.broadcast_to(jnp.maximum(pieces // 2, 1), y.shape).astype(y.dtype)
+            found = _Guess(guess, used, y, S, cubic_y, cubic_S, q_full, kinks, apart)
+            best = jnp.where(stop, jnp.stack(found), best)
+            return 2 * pieces, jnp.stack([y, S]), best, going & ~stop
 
-        _, _, new, _ = lax.while_loop(
-            lambda carry: jnp.any(carry[3]), halve, (1, nothing, old, old.open)
-        )
-        return count + 1, new
+        start = (1, jnp.full((2, *q0.shape), jnp.nan, q0.dtype), packed, open_)
+        _, _, packed, _ = lax.while_loop(lambda carry: jnp.any(carry[3]), halve, start)
+        new = _Guess(*packed)
+        unsettled = (new.error < FAILED) & ~(jnp.abs(new.S - guess) <= 1e-2 * guess)
+        return count + 1, packed, open_ & (early | unsettled)
 
-    _, end = lax.while_loop(
-        lambda carry: (carry[0] <= _GUESSES) & jnp.any(carry[1].open), refine, (0, start)
+    one = jnp.ones_like(q0)
+    start = jnp.stack(_Guess(nought, one, one, one, one, one, q0, nought, nought))
+    _, packed, _ = lax.while_loop(
+        lambda carry: (carry[0] <= _GUESSES) & jnp.any(carry[2]), refine, (0, start, wanted)
     )
-    solved = wanted & (end.error < FAILED) & end.cubic.solved
-    E = 1.0 / jnp.sqrt(end.fine.y)
+    end = _Guess(*packed)
+    E = 1.0 / jnp.sqrt(end.y)
     norm = E * jnp.sqrt(end.q_full)
     # The cubic tells how much the shape of Q is in doubt.
-    error = end.error + _difference(norm, speed, end.fine, end.cubic)
+    doubt = _difference(norm, speed, (end.y, end.S), (end.cubic_y, end.cubic_S))
     # Each extinction within the step bends Q, and three samples may miss it: add what that is
     # worth, as for bends at independent places.
     missed = KINK * end.guess * end.guess * jnp.sqrt(end.kinks)
     tiny = float(np.finfo(scalar_dtype()).tiny)
-    error += 0.5 * norm * missed * jnp.minimum(2.0 * g1 * h, 1.0 / jnp.maximum(end.q_full, tiny))
+    bends = 0.5 * norm * missed * jnp.minimum(2.0 * g1 * h, 1.0 / jnp.maximum(end.q_full, tiny))
+    error = end.error + doubt + bends
+    solved = wanted & (end.error < FAILED) & ~jnp.isnan(doubt)
     free = jnp.where(linear, g0, 0.0)
     free_S = h * phi_functions(-free * h)[0]
     E = jnp.where(solved, E, jnp.where(linear, jnp.exp(free * h), 1.0))
-    S = jnp.where(solved, end.fine.S, jnp.where(linear, free_S, jnp.where(still, h, 0.0)))
+    S = jnp.where(solved, end.S, jnp.where(linear, free_S, jnp.where(still, h, 0.0)))
     error = jnp.where(solved, error, jnp.where(wanted, FAILED, 0.0))
     return _Rows(E, S, jnp.where(solved, E * E * end.q_full, 0.0), error, end.guess)
 
@@ -422,7 +373,7 @@ def _solve_rows_jvp(primals: Any, tangents: Any) -> tuple[_Rows, _Rows]:
         q0, slope, _ = _moments(W, p, lam)
         guess = jnp.where(wanted, rows.guess, 1.0)
         (c2, c3, c4), _, _, _ = _interpolate(p, q0, 2.0 * slope, guess)
-        q = (q0, 2.0 * slope, c2, c3, c4)
+        q = jnp.stack([q0, 2.0 * slope, c2, c3, c4])
         y, S = _smooth_two_scalars(h, g0, g1, q, wanted)
         E = 1.0 / jnp.sqrt(y)
         free = (g1 == 0.0) & (rows.error < FAILED)

@@ -85,14 +85,14 @@ class SemilinearTerm(diffrax.AbstractTerm):
         """The drift at W. `evaluations` is for the solver to fill in."""
         overlaps = jnp.zeros((*W.shape[:-1], 3), scalar_dtype())
         if self.rate is None:
-            return Sample(jnp.zeros_like(W), overlaps, jnp.zeros((), scalar_dtype()), jnp.array(0))
+            return Sample(jnp.zeros_like(W), overlaps, jnp.zeros((), scalar_dtype()), _count(0))
         rate = partial(_at_full_precision, self.rate)
         if self.stiffness is None:
             f, jacobian = jax.linearize(lambda W: rate(t, W, args), W)
             stiffness = _fastest_rate(jacobian, W)
         else:
             f, stiffness = rate(t, W, args), self.stiffness
-        return Sample(-f, overlaps, jnp.asarray(stiffness, scalar_dtype()), jnp.array(1))
+        return Sample(-f, overlaps, jnp.asarray(stiffness, scalar_dtype()), _count(1))
 
     def longest_step(self, W: Array, sample: Sample) -> Array:
         """The step beyond which rounding or lost balances spoil a step, whatever its error."""
@@ -128,6 +128,11 @@ class SemilinearTerm(diffrax.AbstractTerm):
 
 _LONGEST_GROWTH = 3.0
 _LONGEST_OVERLAP = 1.5
+
+
+def _count(number: int) -> Array:
+    """Of the type that a stage count has: another would compile every program twice."""
+    return jnp.full((), number, jnp.result_type(int))
 
 
 def _at_full_precision(call: Callable[..., Array], *arguments: Any) -> Array:
@@ -186,6 +191,8 @@ class FlowTerm(SemilinearTerm):
             stiffness = 1.1 * (2.0 * self.overlap * top + jnp.max(total))
         for force in self.drifts:
             C = C - _at_full_precision(force.drift, W)
+            own = _at_full_precision(force.stiffness, W)
+            stiffness = stiffness + own.astype(scalar_dtype())
         if self.drifts:
             # Perpendicular to its row: the rest is linear in the row's length, as growth is.
             size = row_sum(W * W)
@@ -193,7 +200,7 @@ class FlowTerm(SemilinearTerm):
             C = C - radial.astype(W.dtype)[:, None] * W
             rho = rho + radial
         overlaps = jnp.stack([total, squared, rho], axis=1)
-        return Sample(C, overlaps, lax.stop_gradient(stiffness), jnp.array(int(self.has_drift)))
+        return Sample(C, overlaps, lax.stop_gradient(stiffness), _count(self.has_drift))
 
 
 def _top_eigenvalue(G: Array, overlapping: Array) -> Array:
