@@ -263,6 +263,7 @@ def _train(argv: list[str]) -> int:
     options = parse_flags(
         TrainOptions, argv, PRESETS.get(about.preset or "", TrainOptions()), PROG, ABOUT
     )
+    _check_idle(options, argv)
     results, how, loss = options.results, options.steps, options.loss
     training = training_of(options)
     files = _files(options)
@@ -320,6 +321,22 @@ def _train(argv: list[str]) -> int:
     return 0 if all(run.status.finished for run in runs) else 1
 
 
+def _check_idle(options: TrainOptions, argv: Sequence[str]) -> None:
+    """InputError for a flag that was given and would do nothing."""
+    given = {word.split("=")[0] for word in argv}
+    noise, optimizer = options.noise.noise, options.steps.optimizer
+    for flag in ("--sigma", "--degrees", "--fresh-noise"):
+        if flag in given and noise == "none":
+            raise InputError(f"{flag}: expected --noise with it, got none; add --noise normal")
+    if "--degrees" in given and noise != "student-t":
+        raise InputError(f"--degrees: expected --noise student-t with it, got {noise}")
+    if "--weight-decay" in given and optimizer != "adamw":
+        raise InputError(
+            f"--weight-decay: expected --optimizer adamw with it, got {optimizer}; "
+            "--penalty l2 is for any"
+        )
+
+
 ENCODER_SEED = 1_000_000
 """The encoder of an untied network starts from --seed plus this."""
 
@@ -327,8 +344,6 @@ ENCODER_SEED = 1_000_000
 def training_of(options: TrainOptions) -> Training:
     """The settings that the flags stand for; InputError where they do not go together."""
     loss, inputs, noise, steps = options.loss, options.inputs, options.noise, options.steps
-    if noise.noise == "none" and noise.fresh_noise:
-        raise InputError("--fresh-noise: expected --noise with it, got none; add --noise normal")
     try:
         return Training(
             network=Network(
@@ -410,7 +425,7 @@ def summary(options: TrainOptions, runs: Sequence["TrainingTrajectory"]) -> Iter
     )
     yield (
         f"{'work':<14}{how.optimizer}, rate {how.rate:g}, {first.stats['accepted']:,} steps of "
-        f"{len(runs)} instances, {first.stats['seconds']:.2f} s, {loss.dtype}"
+        f"{len(runs)} instance{'s' * (len(runs) > 1)}, {first.stats['seconds']:.2f} s, {loss.dtype}"
     )
     for seed, run in enumerate(runs, how.seed):
         name = f"{f'seed {seed}':<14}"

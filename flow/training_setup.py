@@ -183,7 +183,7 @@ class Training:
         if self.data.rotation is not None and not network.untied:
             raise ValueError(
                 "inputs that are not the standard basis need an encoder of their own, got "
-                "Data.rotation with a tied network; give Network(untied=True)"
+                "Data.rotation with a tied network; make it untied"
             )
 
 

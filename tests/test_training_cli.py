@@ -49,6 +49,16 @@ def test_instances_and_encoders_have_files_of_their_own(tmp_path, capsys):
     assert (decoder.parameters["matrix"], encoder.parameters["matrix"]) == ("decoder", "encoder")
 
 
+def test_an_instance_is_the_run_of_its_seed_alone(tmp_path):
+    flags = [*SMALL, "--noise", "bipolar", "--fresh-noise", "--dtype", "float32", "--quiet"]
+    two, one = tmp_path / "two.npz", tmp_path / "one.npz"
+    assert main([*flags, "--seed", "3", "--instances", "2", "--out", str(two)]) == 0
+    assert main([*flags, "--seed", "4", "--out", str(one)]) == 0
+    alone, among = (Trajectory.load(path).final for path in (one, tmp_path / "two.seed4.npz"))
+    # Not bitwise: instances lie in different lanes of vector instructions.
+    np.testing.assert_allclose(alone, among, rtol=0.0, atol=1e-5)
+
+
 def test_flags_stand_for_the_settings():
     flags = {
         "c": 2.0, "lam": 0.3, "penalty": "l2", "penalized": "activations", "untied": True,
@@ -113,6 +123,10 @@ WRONG = [
     (["--degrees", "4"], "> 4"),
     (["--noise", "bipolar", "--optimizer", "gd"], "sgd"),
     (["--fresh-noise"], "--noise"),
+    (["--sigma", "0.2"], "--noise"),
+    (["--degrees=9"], "--noise"),
+    (["--degrees", "9", "--noise", "normal"], "student-t"),
+    (["--weight-decay", "0.1", "--optimizer", "gd"], "adamw"),
     (["--rotation", "1", "--optimizer", "gd"], "untied"),
     (["--save-at", "1", "9"], "up to"),
     (["--save-at", "2", "1"], "increasing"),
