@@ -126,7 +126,7 @@ def integrate(
         else:
             field = Field(problem.slots, n, m, problem.W0.dtype)
             run = _run_alone(steps(problem, field, progress, watch), field, problem.scheme)
-    return trajectory(problem, run, time.perf_counter() - began, metadata)
+        return trajectory(problem, run, time.perf_counter() - began, metadata)
 
 
 class Problem(NamedTuple):
@@ -217,6 +217,10 @@ def trajectory(
 ) -> Trajectory:
     """What is left of a run."""
     limits, W0 = problem.limits, problem.W0
+    # Only now, when the arrays of the run are free again.
+    certificate = run.certificate or certify(
+        problem.forces, run.weights[-1], tolerance=limits.tolerance, curvature=False
+    )
     on_device = problem.backend == "diffrax"
     return Trajectory(
         times=np.array(run.times),
@@ -226,7 +230,7 @@ def trajectory(
         events=run.events,
         status=run.status,
         message=run.message,
-        certificate=run.certificate,
+        certificate=certificate,
         stats={**run.stats, "seconds": seconds},
         parameters={
             "forces": [{"name": type(f).__name__, **asdict(f)} for f in problem.forces],  # type: ignore[call-overload]
@@ -284,7 +288,8 @@ class _Run(NamedTuple):
     events: Events
     status: Status
     message: str
-    certificate: Certificate
+    certificate: Certificate | None
+    """None unless the run ended at rest."""
     stats: dict[str, Any]
 
 
@@ -465,7 +470,7 @@ def steps(
     if t in limits.saves:
         times, weights, step_sizes = [t], [W0.copy()], [h]
     accepted = rejected = 0
-    status = message = proposal = None
+    status = message = certificate = None
     bar = _Bar(progress, t, limits.t_end)
     try:
         while status is None:
@@ -538,14 +543,11 @@ def steps(
     finally:
         bar.close()
     final = state.dense(m)
-    proposal = None  # with the state, two arrays of W's size that nothing needs any more
-    del state
     if not times or times[-1] < t:
         times.append(t)
         weights.append(final)
         step_sizes.append(h)
-    if status not in (Status.STATIONARY, Status.SADDLE):
-        certificate = certify(forces, final, tolerance=limits.tolerance, curvature=False)
+    at_rest = status in (Status.STATIONARY, Status.SADDLE)
     assert status is not None
     assert message is not None
     stats = {
@@ -556,7 +558,7 @@ def steps(
     }
     return _Run(
         times, weights, step_sizes, recorder.collect(), log.collect(),
-        status, message, certificate, stats,
+        status, message, certificate if at_rest else None, stats,
     )  # fmt: skip
 
 
