@@ -139,22 +139,28 @@ def test_rates_are_minus_the_gradient_of_the_energies(W, sigma, seed, name):
 
 
 def test_bipolar_rates_are_the_autodiff_gradient_over_all_patterns_to_1e_8():
+    """Spread rows whose own output stays on, or switches off (there the rate jumps where a
+    pattern does, and only rows with few weights are exact)."""
     jax = pytest.importorskip("jax")
-    m, sigma = 12, 0.15
-    signs = sigma * np.array(list(itertools.product((-1.0, 1.0), repeat=m)))
+    n, m = 3, 12
+    patterns = np.array(list(itertools.product((-1.0, 1.0), repeat=m)))
 
-    def losses(W):
-        hidden = W[:, None, :] + jax.numpy.asarray(signs)
-        y = jax.numpy.maximum(hidden @ W.T, 0.0)
-        own = jax.numpy.eye(W.shape[0])[:, None, :]
-        mean = jax.numpy.mean((y - own) ** 2, axis=1)
+    def losses(W, signs):
+        y = jax.numpy.maximum((W[:, None, :] + signs) @ W.T, 0.0)
+        mean = jax.numpy.mean((y - jax.numpy.eye(n)[:, None, :]) ** 2, axis=1)
         return jax.numpy.trace(mean), mean.sum() - jax.numpy.trace(mean)
 
-    W = gaussian_init(3, m, seed=0)
-    with jax.enable_x64(True):
-        exact = jax.jacrev(losses)(W)
-    for force, gradient in zip(both(sigma, "bipolar", 4.0, 1e-11), exact, strict=True):
-        np.testing.assert_allclose(force.rate(W), -gradient, atol=1e-8)
+    spread = gaussian_init(n, m, seed=0)
+    few = np.where(np.random.default_rng(1).permuted(np.arange(m) < ENUMERATED * np.ones((n, 1)),
+                                                     axis=1), spread, 0.0)  # fmt: skip
+    for W, sigma, allowed in ((spread, 0.15, (1e-8, 1e-8)), (spread, 0.5, (5e-6, 1e-8)),
+                              (few, 0.6, (1e-8, 1e-8))):  # fmt: skip
+        with jax.enable_x64(True):
+            exact = [np.asarray(g) for g in jax.jacrev(losses)(W, sigma * patterns)]
+        for force, gradient, atol in zip(
+            both(sigma, "bipolar", 4.0, 1e-11), exact, allowed, strict=True
+        ):
+            np.testing.assert_allclose(force.rate(W), -gradient, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("name", ["bipolar", "student-t:5"])
@@ -317,6 +323,33 @@ def test_a_field_with_noise_is_the_velocity():
     rate = growth[:, None] * W - state.C.reshape(W.shape)
     np.testing.assert_allclose(rate, velocity(forces, W), rtol=1e-12, atol=1e-14)
     assert state.stiffness > 0.0
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.01])
+def test_no_closed_form_under_noise_and_auto_knows(lam):
+    W0 = gaussian_init(3, 5, seed=0)
+    forces = [NoisyFeatureBenefit(0.1, "normal"), Regularization(lam)]
+    with pytest.raises(ValueError, match="act on each row alone and without noise"):
+        integrate(forces, W0, t_end=1.0, backend="exact")
+    assert integrate(forces, W0, t_end=1.0).parameters["backend"] == "numba"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["bipolar", "normal", "student-t:5"])
+def test_backends_agree(name):
+    """Both at their tolerances: they converge to one path."""
+    pytest.importorskip("diffrax")
+    W0 = gaussian_init(8, 12, seed=0)
+    for lam in (0.0, 0.01):
+        forces = [*both(0.15, name, 4.0), Regularization(lam)]
+        ends = [
+            [integrate(forces, W0, t_end=100.0, rtol=rtol, backend=backend).final
+             for backend in ("numba", "diffrax")]
+            for rtol in (5e-3, 2e-4)
+        ]  # fmt: skip
+        apart = [np.abs(a - b).max() for a, b in ends]
+        assert apart[0] < 0.02
+        assert apart[1] < 0.003
 
 
 SIGNS = {"bipolar": 1, "uniform": 1, "normal": 0, "laplace": -1, "student-t:5": -1}
