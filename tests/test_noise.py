@@ -24,7 +24,12 @@ from flow.field import Field
 from flow.forces import sum_slots
 from flow.noise import ENUMERATED, Outputs, law, nodes
 from tests.strategies import log_uniform, seeds, weights
-from theory.noise import expected_rectified, expected_rectified_square, noise_law
+from theory.noise import (
+    expected_rectified,
+    expected_rectified_square,
+    noise_law,
+    simplex_with_one_stuck,
+)
 
 LAWS = ("bipolar", "uniform", "normal", "laplace", "student-t:3", "student-t:5", "student-t:9")
 each_law = pytest.mark.parametrize("name", LAWS)
@@ -364,6 +369,13 @@ def test_the_flow_makes_sparse_by_the_sign_of_the_kurtosis(name):
         assert abs(end - start) < 0.005
     else:
         assert SIGNS[name] * (end - start) > 0.04
-    if name == "bipolar":
-        assert end == pytest.approx(0.793, abs=0.003)
-        assert np.sum(run.observables.l4[-1] < 0.2) == 1  # figure 7's stuck encoding
+
+
+def test_bipolar_noise_ends_in_the_simplex_with_one_stuck_encoding():
+    """Figures 4 and 7, at the length of the paper's runs."""
+    run = integrate(both(0.15, "bipolar", 4.0), gaussian_init(8, 12, seed=0), t_end=2000.0)
+    W = run.final / np.linalg.norm(run.final, axis=1, keepdims=True)
+    ideal = simplex_with_one_stuck(8)
+    np.testing.assert_allclose(W @ W.T, ideal @ ideal.T, atol=0.02)
+    fourth, expected = (np.sort(np.sum(V**4, axis=1)) for V in (W, ideal))
+    np.testing.assert_allclose(fourth, expected, atol=0.02)

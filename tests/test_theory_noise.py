@@ -31,6 +31,8 @@ from theory.noise import (
     own_output_stays_on,
     own_rate_while_on,
     residual_interference,
+    simplex_alike,
+    simplex_with_one_stuck,
 )
 
 laws = settings(deadline=None, max_examples=40)
@@ -289,6 +291,37 @@ def test_residual_interference_is_a_bound(W: Array, sigma: float, n: int, name: 
         residual_interference(n, sigma, noise_law("laplace"))
 
 
+@laws
+@given(n=st.integers(5, 20), spare=st.integers(0, 3), seed=seeds)
+def test_the_simplices_have_the_lowest_overlaps_and_cannot_be_turned_sparser_by_a_little(
+    n: int, spare: int, seed: int
+) -> None:
+    """Over rotations exp(A), A = -A^T, sum W^4 has no slope and bends down at them."""
+    for corners in (simplex_with_one_stuck(n), simplex_alike(n)):
+        W = np.pad(corners, ((0, 0), (0, spare)))
+        G = np.full((n, n), -1 / (n - 1)) + np.eye(n) * n / (n - 1)
+        np.testing.assert_allclose(W @ W.T, G, atol=1e-12)
+        np.testing.assert_allclose(W.sum(axis=0), 0, atol=1e-12)
+        turn = np.random.default_rng(seed).normal(size=(W.shape[1],) * 2)
+        turn -= turn.T
+        moved = W @ turn
+        assert abs(np.sum(W**3 * moved)) < 1e-9 * np.sum(np.abs(turn)) + 1e-12
+        bend = 3 * np.sum(W**2 * moved**2) + np.sum(W**3 * (moved @ turn))
+        assert bend < 0
+
+
+def test_one_stuck_encoding_is_the_sparser_simplex_up_to_twelve() -> None:
+    means = [
+        [np.mean(np.sum(W**4, axis=1)) for W in (simplex_with_one_stuck(n), simplex_alike(n))]
+        for n in range(3, 40)
+    ]
+    assert [n for n, (stuck, alike) in enumerate(means, 3) if stuck > alike] == [*range(3, 13)]
+    assert means[8 - 3][0] == pytest.approx(0.794, abs=5e-4)
+    fourth = np.sum(simplex_with_one_stuck(8) ** 4, axis=1)
+    assert fourth[-1] == pytest.approx(1 / 7)
+    assert np.ptp(fourth[:-1]) < 1e-12
+
+
 def test_arguments_out_of_range_are_refused() -> None:
     w = np.ones(30)
     for call in (
@@ -300,6 +333,8 @@ def test_arguments_out_of_range_are_refused() -> None:
         lambda: next_step_loss(2 * w, 0.1, 0.1, BIPOLAR),
         lambda: implicit_rate(w, 0.1, 0.1, -2),
         lambda: residual_interference(1, 0.1),
+        lambda: simplex_with_one_stuck(2),
+        lambda: simplex_alike(1),
     ):
         with pytest.raises(ValueError, match="expected"):
             call()
