@@ -375,13 +375,14 @@ class Batch:
         for b, W in places.items():
             packed[self._slot(b)] = self._pack(b, W)
             fresh[self._slot(b)] = True
-        since = {b: member.since for b, member in enumerate(self.members)}
+        others = [self.members[b] for b in set(self._requests) - set(places)]
+        counts = [(member.since, member.evaluations) for member in others]
         before = self._samples
         self._W = _select(fresh, self._put(packed), self._W)
         self._sample_all()
         self._samples = _select(fresh, self._samples, before)
-        for b in set(self._requests) - set(places):
-            self.members[b].since = since[b]
+        for member, count in zip(others, counts, strict=True):
+            member.since, member.evaluations = count
 
     def _compact(self) -> None:
         """Drop the neurons that are dead in each member, and members that have ended."""

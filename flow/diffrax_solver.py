@@ -38,7 +38,13 @@ from flow.diffrax_rows import (
 )
 from flow.forces import Force, Slots, sum_slots
 from flow.kernels import POWER_ITERATIONS
-from flow.schemes import _DAMPING, _recurrence
+from flow.schemes import (
+    _DAMPING,
+    LONGEST_GROWTH,
+    LONGEST_GROWTH_BESIDE_DRIFT,
+    LONGEST_OVERLAP,
+    _recurrence,
+)
 
 # Terms -------------------------------------------------------------------------------------------
 
@@ -79,6 +85,12 @@ class SemilinearTerm(diffrax.AbstractTerm):
 
     @property
     def has_drift(self) -> bool:
+        """Whether anything but growth and ℓ1 acts."""
+        return self.rate is not None
+
+    @property
+    def has_general_drift(self) -> bool:
+        """Whether more acts than growth, ℓ1 and interference."""
         return self.rate is not None
 
     def sample(self, t: Array, W: Array, args: Any) -> Sample:
@@ -96,17 +108,19 @@ class SemilinearTerm(diffrax.AbstractTerm):
 
     def longest_step(self, W: Array, sample: Sample) -> Array:
         """The step beyond which rounding or lost balances spoil a step, whatever its error."""
+        longest = LONGEST_GROWTH_BESIDE_DRIFT if self.has_general_drift else LONGEST_GROWTH
         g1 = self.growth_quadratic
         growth = self.growth_constant - sample.overlaps[..., 2] - g1 * row_sum(W * W)
         fastest = jnp.max(jnp.abs(jnp.where(g1 == 0.0, 0.0, growth)))
         coupling = jnp.max(sample.overlaps[..., 0])
         return jnp.minimum(
-            _LONGEST_GROWTH / jnp.maximum(fastest, 1e-30),
-            _LONGEST_OVERLAP / jnp.maximum(coupling, 1e-30),
+            longest / jnp.maximum(fastest, 1e-30),
+            LONGEST_OVERLAP / jnp.maximum(coupling, 1e-30),
         )
 
     def vf(self, t: Array, y: Array, args: Any) -> Array:
         """dW/dt, with the right value at zero: :func:`flow.forces.velocity`."""
+        _check_state(y)
         return self.velocity(y, self.sample(t, y, args))
 
     def velocity(self, W: Array, sample: Sample) -> Array:
@@ -124,10 +138,6 @@ class SemilinearTerm(diffrax.AbstractTerm):
 
     def prod(self, vf: Array, control: Array) -> Array:
         return vf * jnp.asarray(control, vf.dtype)
-
-
-_LONGEST_GROWTH = 3.0
-_LONGEST_OVERLAP = 1.5
 
 
 def _count(number: int) -> Array:
@@ -173,6 +183,10 @@ class FlowTerm(SemilinearTerm):
     @property
     def has_drift(self) -> bool:
         return self.interferes or bool(self.drifts)
+
+    @property
+    def has_general_drift(self) -> bool:
+        return bool(self.drifts)
 
     def sample(self, t: Array, W: Array, args: Any) -> Sample:
         n = W.shape[0]
@@ -348,7 +362,6 @@ class ProximalChebyshevSolver(diffrax.AbstractAdaptiveSolver):
         return 3
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Sample:
-        _check_state(y0)
         return _inner(terms).sample(t0, y0, args)
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Array:

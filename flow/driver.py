@@ -21,7 +21,14 @@ from flow.exact import ExactFlow
 from flow.field import Field, State
 from flow.forces import Force, Slots, Summary, sum_slots
 from flow.requests import Attempt, Computer, Place, Renew, Request
-from flow.schemes import Proposal, ProximalChebyshev, Scheme
+from flow.schemes import (
+    LONGEST_GROWTH,
+    LONGEST_GROWTH_BESIDE_DRIFT,
+    LONGEST_OVERLAP,
+    Proposal,
+    ProximalChebyshev,
+    Scheme,
+)
 from flow.stationarity import Certificate, certify, default_tolerance
 from flow.trajectory import Observables, Status, Trajectory
 
@@ -416,14 +423,6 @@ def _names(forces: Sequence[Force]) -> list[str]:
 # Stepping ----------------------------------------------------------------------------------------
 
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 4.0
-_LONGEST_GROWTH = 3.0
-"""Steps stay below this over the fastest row growth: e^(growth·h) amplifies rounding."""
-_LONGEST_GROWTH_BESIDE_DRIFT = 0.1
-"""The same where a general drift may hold the growth in balance: a stage damps what is stiff by
-5 % at the least, which must make up for e^(growth·h)."""
-_LONGEST_OVERLAP = 1.5
-"""Steps stay below this over the largest Σ_j φ(G_ij): through it rows that share a neuron grow at
-each other's cost, a balance that a scheme loses where it treats growth and drift apart for long."""
 _FIXED_STEP_RTOL = 1e-8
 """Accuracy asked of the row solver where steps are fixed."""
 
@@ -593,12 +592,12 @@ def _first_step(sums: np.ndarray, rtol: float, slots: Slots) -> float:
 
 def _longest_step(sums: np.ndarray, slots: Slots, state: State) -> float:
     overlap = float(state.overlaps[:, 0].max())
-    longest = _LONGEST_OVERLAP / overlap if overlap > 0.0 else math.inf
+    longest = LONGEST_OVERLAP / overlap if overlap > 0.0 else math.inf
     if slots.growth_quadratic == 0.0:
         return longest
     growth = slots.growth_constant - state.overlaps[:, 2] - slots.growth_quadratic * sums[:, 1]
     fastest = float(np.abs(growth).max())
-    bound = _LONGEST_GROWTH_BESIDE_DRIFT if slots.drifts else _LONGEST_GROWTH
+    bound = LONGEST_GROWTH_BESIDE_DRIFT if slots.drifts else LONGEST_GROWTH
     return min(longest, bound / fastest) if fastest > 0.0 else longest
 
 

@@ -17,6 +17,15 @@ import numpy as np
 from flow import kernels, row_kernels
 from flow.field import Field, Outside, State
 
+LONGEST_GROWTH = 3.0
+"""Steps stay below this over the fastest row growth: e^(growth·h) amplifies rounding."""
+LONGEST_GROWTH_BESIDE_DRIFT = 0.1
+"""The same where a general drift may hold the growth in balance: a stage damps what is stiff by
+5 % at the least, which must make up for e^(growth·h)."""
+LONGEST_OVERLAP = 1.5
+"""Steps stay below this over the largest Σ_j φ(G_ij): through it rows that share a neuron grow at
+each other's cost, a balance that a scheme loses where it treats growth and drift apart for long."""
+
 
 class Proposal(NamedTuple):
     """The state a scheme proposes after a step."""

@@ -16,12 +16,11 @@ from flow import (
 from flow.diffrax_backend import rung
 
 N = 8
-# Seeds, strengths, λ and m all differ.
+# Seeds, strengths, λ and m all differ; four with a broken one, so that few programs are compiled.
 MEMBERS = [
     ([FeatureBenefit(), Interference(), Regularization(0.02)], gaussian_init(N, 60, seed=0)),
     ([FeatureBenefit(4.0), Interference(4.0), Regularization(0.1)], gaussian_init(N, 64, seed=1)),
     ([FeatureBenefit(), Interference(0.5), Regularization(0.05)], gaussian_init(N, 40, seed=2)),
-    ([FeatureBenefit(), Regularization(0.05)], gaussian_init(N, 50, seed=3)),
 ]
 
 
@@ -31,11 +30,11 @@ def test_members_agree_with_runs_on_their_own_and_one_that_is_not_finite_is_name
     broken[3, 5] = np.nan
     settings = {"save_at": [0.0, 4.0], "rtol": 1e-3, "events": True}
     runs = integrate_ensemble(
-        [*forces, forces[0]], [*starts, broken], metadata=[{"seed": s} for s in range(5)],
+        [*forces, forces[0]], [*starts, broken], metadata=[{"seed": s} for s in range(4)],
         **settings,
     )  # fmt: skip
-    assert runs[4].status is Status.NON_FINITE
-    assert runs[4].message.startswith("member 4: ")
+    assert runs[3].status is Status.NON_FINITE
+    assert runs[3].message.startswith("member 3: ")
     for b, (own, W0) in enumerate(MEMBERS):
         alone = integrate(own, W0, backend="numba", **settings)
         run = runs[b]
@@ -59,21 +58,21 @@ def test_members_agree_with_runs_on_their_own_and_one_that_is_not_finite_is_name
             np.testing.assert_allclose(ours.time, theirs.time, rtol=1e-6)
         assert run.metadata == {"seed": b, "member": b}
         assert run.parameters["m"] == W0.shape[1]
-    ends = {run.stats["t"] for run in runs[:4]}
-    assert len(ends) == 4  # each has its own end
+    ends = {run.stats["t"] for run in runs[:3]}
+    assert len(ends) == 3  # each has its own end
     assert not jax.config.jax_enable_x64
 
 
 def test_batches_change_nothing_that_matters():
     """One member at a time; the forces given once."""
-    starts = [gaussian_init(N, 60, seed=s) for s in range(3)]
+    starts = [gaussian_init(N, 64, seed=s) for s in range(4)]
     forces = MEMBERS[0][0]
     together = integrate_ensemble(forces, np.stack(starts), t_end=5.0)
     one_by_one = integrate_ensemble(forces, starts, t_end=5.0, batch_size=1)
     for one, other in zip(together, one_by_one, strict=True):
         assert one.status is other.status is Status.REACHED_T_END
         np.testing.assert_allclose(one.final, other.final, atol=1e-12)
-        assert (one.stats["together"], other.stats["together"]) == (3, 1)
+        assert (one.stats["together"], other.stats["together"]) == (4, 1)
 
 
 def test_the_ladder_of_widths_holds_every_number_of_neurons():

@@ -27,6 +27,9 @@ from tests.strategies import log_uniform, regularization_strengths, seeds
 from theory.collisions import race_time
 
 SCHEMES = [ProximalChebyshev(), ProximalEuler(), BogackiShampine()]
+each_backend = pytest.mark.parametrize("backend", ["numba", "diffrax"])
+N, M = 12, 24
+"""One shape for the laws that both backends keep: JAX compiles once for each."""
 SMOOTH = {
     "benefit": [FeatureBenefit()],
     "interference": [Interference()],
@@ -58,21 +61,28 @@ def fitted_order(steps, errors):
 
 
 @pytest.mark.parametrize(
-    ("scheme", "name"),
-    # Feature benefit alone is exact in our scheme, to rounding: no order to see.
-    [(s, k) for s in SCHEMES for k in SMOOTH if s != ProximalChebyshev() or k != "benefit"],
+    ("scheme", "backend", "name"),
+    [
+        (scheme, backend, name)
+        for backend, schemes in (("numba", SCHEMES), ("diffrax", SCHEMES[:1]))
+        for scheme in schemes
+        for name in SMOOTH
+        # Feature benefit alone is exact in our scheme, to rounding: no order to see.
+        if scheme != ProximalChebyshev() or name != "benefit"
+    ],
     ids=lambda x: x if isinstance(x, str) else type(x).__name__,
 )
-def test_the_order_is_the_one_declared_on_smooth_forces(scheme, name):
+def test_the_order_is_the_one_declared_on_smooth_forces(scheme, backend, name):
     forces = SMOOTH[name]
     # Non-negative weights: no overlap crosses the kink of ReLU, so order three holds as well.
-    W0 = np.abs(gaussian_init(4, 12, seed=0, scale=0.5))
+    W0 = np.abs(gaussian_init(N, M, seed=0, scale=0.5))
     exact = reference(forces, W0, 0.6)
     steps = [0.6 / k for k in (8, 16, 32, 64)]
-    errors = [
-        distance(integrate(forces, W0, t_end=0.6, scheme=scheme, fixed_step=h).final, exact)
-        for h in steps
-    ]
+
+    def final(h):
+        return integrate(forces, W0, t_end=0.6, scheme=scheme, fixed_step=h, backend=backend).final
+
+    errors = [distance(final(h), exact) for h in steps]
     assert abs(fitted_order(steps, errors) - scheme.order) <= 0.2
 
 
@@ -122,26 +132,29 @@ def test_with_all_forces_we_agree_with_extrapolated_proximal_euler():
     assert distance(run.final, extrapolated) <= 1e-3
 
 
-def test_order_two_survives_extinctions():
+@each_backend
+def test_order_two_survives_extinctions(backend):
     forces = [FeatureBenefit(), Interference(), Regularization(0.05)]
-    W0 = gaussian_init(8, 16, seed=0, scale=0.9)
+    W0 = gaussian_init(N, M, seed=0, scale=0.9)
     steps = [1 / k for k in (4, 8, 16, 32, 64)]
 
     def final(h):
-        return integrate(forces, W0, t_end=8.0, fixed_step=h).final
+        return integrate(forces, W0, t_end=8.0, fixed_step=h, backend=backend).final
 
-    exact = final(1 / 1024)
+    exact = integrate(forces, W0, t_end=8.0, fixed_step=1 / 1024).final
     died = np.count_nonzero(W0) - np.count_nonzero(exact)
     assert died > 20
     errors = [distance(final(h), exact) for h in steps]
     assert abs(fitted_order(steps, errors) - 2.0) <= 0.3
 
 
+@each_backend
 @given(seed=seeds, lam=regularization_strengths(5e-3, 0.1), rtol=log_uniform(1e-4, 3e-2))
 @settings(max_examples=40)
-def test_the_energy_never_rises(seed, lam, rtol):
-    W0 = gaussian_init(12, 24, seed=seed, scale=1.0)
-    run = integrate([FeatureBenefit(), Interference(), Regularization(lam)], W0, rtol=rtol)
+def test_the_energy_never_rises(backend, seed, lam, rtol):
+    W0 = gaussian_init(N, M, seed=seed, scale=1.0)
+    forces = [FeatureBenefit(), Interference(), Regularization(lam)]
+    run = integrate(forces, W0, rtol=rtol, backend=backend)
     energy = run.observables.total_energy
     assert np.diff(energy).max() <= rtol**2 * energy[0]
 
@@ -174,22 +187,32 @@ def test_conventions_c_lambda_t_and_1_lambda_over_c_ct_describe_the_same_path(se
     np.testing.assert_allclose(other.final, one.final, rtol=1e-6, atol=1e-8)
 
 
-def test_a_weight_at_zero_revives_when_the_smooth_force_passes_lambda():
+@each_backend
+def test_a_weight_at_zero_revives_when_the_smooth_force_passes_lambda(backend):
     """By hand: W_00 = 0 is pushed by −c·ReLU(G_01)·W_10 with G_01 = W_01 W_11 = 0.5."""
-    W0 = np.array([[0.0, 0.5], [-0.8, 1.0]])
+    W0 = np.zeros((N, M))
+    W0[:2, :2] = [[0.0, 0.5], [-0.8, 1.0]]
     push = 0.5 * 0.8
     for lam, revives in ((push * 1.01, False), (push * 0.99, True)):
-        run = integrate([Interference(), Regularization(lam)], W0, t_end=1e-3, save_at=[1e-3])
+        run = integrate([Interference(), Regularization(lam)], W0, t_end=1e-3, backend=backend)
         assert (run.final[0, 0] > 0.0) == revives
         if not revives:
             assert run.final[0, 0] == 0.0
-    run = integrate([Interference(), Regularization(0.1)], W0, t_end=1e-3)
+    run = integrate([Interference(), Regularization(0.1)], W0, t_end=1e-3, backend=backend)
     np.testing.assert_allclose(run.final[0, 0], (push - 0.1) * 1e-3, rtol=2e-3)
 
 
-@pytest.mark.parametrize("scheme", [ProximalChebyshev(), ProximalEuler()], ids=["ours", "euler"])
-def test_zeros_are_bitwise_zero_where_nothing_pushes(scheme):
-    W0 = gaussian_init(10, 40, seed=4)
+@pytest.mark.parametrize(
+    ("scheme", "backend"),
+    [
+        (ProximalChebyshev(), "numba"),
+        (ProximalChebyshev(), "diffrax"),
+        (ProximalEuler(), "numba"),
+    ],
+    ids=["ours", "ours on diffrax", "euler"],
+)
+def test_zeros_are_bitwise_zero_where_nothing_pushes(scheme, backend):
+    W0 = gaussian_init(N, M, seed=4)
     W0[:, ::2] = 0.0
     step = None if isinstance(scheme, ProximalChebyshev) else 0.01
     run = integrate(
@@ -198,8 +221,9 @@ def test_zeros_are_bitwise_zero_where_nothing_pushes(scheme):
         t_end=20.0,
         scheme=scheme,
         fixed_step=step,
+        backend=backend,
     )
-    assert run.final[:, ::2].tobytes() == np.zeros((10, 20)).tobytes()
+    assert run.final[:, ::2].tobytes() == np.zeros((N, M // 2)).tobytes()
     dead = run.final == 0.0
     assert dead.mean() > 0.6
     assert not np.signbit(run.final[dead]).any()
