@@ -243,6 +243,9 @@ class Batch:
                 f"mesh must have one axis, for the neurons, got {mesh.axis_names}; "
                 f"make it with jax.make_mesh((devices,), ('neurons',))"
             )
+        if mesh is not None:
+            # What moves is for the compiler to find, whichever way the mesh was made.
+            mesh = jax.sharding.Mesh(mesh.devices, mesh.axis_names)
         sizes = [m] * len(slots) if isinstance(m, int) else list(m)
         self.members = [Member(size) for size in sizes]
         self._n, self._dtype, self._mesh = n, dtype, mesh
