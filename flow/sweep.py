@@ -191,13 +191,13 @@ def _shown(on: bool, total: int, done: int) -> Iterator[Watch | None]:
 
     failed = 0
     with tqdm(total=total, initial=done, unit="run", smoothing=0.05, dynamic_ncols=True) as bar:
+        bar.set_postfix_str("getting ready; the first time kernels are compiled, half a minute")
 
         def watch(outcomes: Sequence[Outcome], again: int) -> None:
             nonlocal failed
             bad = sum(not outcome.finished for outcome in outcomes) - again
             failed += bad
-            if failed:
-                bar.set_postfix_str(f"{failed} failed", refresh=False)
+            bar.set_postfix_str(f"{failed} failed" if failed else "", refresh=False)
             bar.update(len(outcomes) - again)
 
         yield watch

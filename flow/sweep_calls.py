@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from flow.sweep_runs import Outcome, Run
+from flow.sweep_runs import FORCE_PARAMETERS, Outcome, Run
 
 
 def execute_batch(
@@ -37,12 +37,27 @@ def execute_batch(
         ]
 
 
-def warm_up(dtypes: Sequence[str]) -> None:
-    """Compile the kernels, or load them, by toy runs, before many need them at the same time."""
-    execute_batch(
-        [
-            Run(n=4, m=8, lam=0.1, dtype=dtype, forces=forces)
-            for dtype in dtypes
-            for forces in ("all", "no-interference")
-        ]
-    )
+def toys(runs: Sequence[Run]) -> list[Run]:
+    """Small runs that between them enter every kernel that `runs` may need, dense and sparse.
+
+    None for the backend diffrax, whose programs are made for one shape in one process.
+    """
+    found = {}
+    for run in runs:
+        if run.backend == "diffrax":
+            continue
+        for forces in ("all", "no-interference"):
+            toy = Run(n=16, m=16, lam=0.1, dtype=run.dtype, forces=forces)
+            found[toy.dtype, forces] = toy
+        own = {name: getattr(run, name) for name in FORCE_PARAMETERS}
+        found.setdefault(
+            (run.dtype, run.forces),
+            Run(n=16, m=16, lam=0.1, dtype=run.dtype, forces=run.forces, t_end=20.0, max_steps=100,
+                **own),
+        )  # fmt: skip
+    return list(found.values())
+
+
+def warm_up(toys: Sequence[Run]) -> None:
+    """Compile the kernels, or load them, before many need them at the same time."""
+    execute_batch(toys)

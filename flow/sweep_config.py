@@ -2,8 +2,9 @@
 
 A grid gives every parameter one value or several, and stands for every combination. Instead of
 m it may give the ratio m_over_n, instead of lam the product lam_sqrt_m_over_c = λ√m/c. `seeds` is
-a number of seeds counted from 0, or a list. Several grids add up; a list of single runs is a list
-of grids with one value each.
+a number of seeds counted from 0, or a list. A parameter that only some of the forces have, such as
+sigma, is an axis for those alone. Several grids add up; a list of single runs is a list of grids
+with one value each.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from flow.options import InputError
-from flow.sweep_runs import PARAMETERS, Run, nearest
+from flow.sweep_forces import nearest, roster
+from flow.sweep_runs import FORCE_PARAMETERS, PARAMETERS, Run
 
 RATIOS = {"m": "m_over_n", "lam": "lam_sqrt_m_over_c", "seed": "seeds"}
 """What may stand for a parameter."""
@@ -104,12 +106,20 @@ def expand(grid: Mapping[str, Any], where: str = "") -> Iterable[Run]:
     for name, ratio in RATIOS.items():
         if name in grid and ratio in grid:
             raise InputError(f"{where}expected {name} or {ratio}, got both; leave one of them out")
+    axes = {key: _values(key, value, where) for key, value in grid.items()}
+    forces = axes.get("forces", ["all"])
+    own, regularized = _in_all(forces, where)
     for field in fields(Run):
-        needed = field.default is MISSING
+        needed = field.default is MISSING and (field.name != "lam" or regularized)
         if needed and field.name not in grid and RATIOS.get(field.name) not in grid:
             others = f" or {RATIOS[field.name]}" if field.name in RATIOS else ""
             raise InputError(f"{where}expected {field.name}{others}, got neither; add it")
-    axes = {key: _values(key, value, where) for key, value in grid.items()}
+    for name in FORCE_PARAMETERS:
+        if name in grid and name not in own:
+            raise InputError(
+                f"{where}{name}: expected forces that have it, got "
+                f"{', '.join(map(str, forces))}; name others, or leave {name} out"
+            )
     size = math.prod(len(axis) for axis in axes.values())
     if size > LARGEST:
         raise InputError(f"{where}expected at most {LARGEST:,} runs, got {size:,}; split the grid")
@@ -117,6 +127,15 @@ def expand(grid: Mapping[str, Any], where: str = "") -> Iterable[Run]:
         _run(dict(zip(axes, values, strict=True)), where)
         for values in itertools.product(*axes.values())
     ]
+
+
+def _in_all(forces: Sequence[Any], where: str) -> tuple[set[str], bool]:
+    """Which parameters some of these forces have, and whether λ means anything to any."""
+    try:
+        found = [roster(text) for text in forces if isinstance(text, str)]
+    except ValueError as error:
+        raise InputError(f"{where}{error}") from error
+    return {name for one in found for name in one.own}, any(one.regularized for one in found)
 
 
 def _values(key: str, value: Any, where: str) -> Sequence[Any]:
@@ -153,6 +172,10 @@ def _run(given: dict[str, Any], where: str) -> Run:
     """One combination; ratios are worked out here."""
     if "seeds" in given:
         given["seed"] = given.pop("seeds")
+    forces = given.get("forces", "all")
+    if isinstance(forces, str):
+        own = roster(forces).own
+        given = {k: v for k, v in given.items() if k in own or k not in FORCE_PARAMETERS}
     ratio, product = given.pop("m_over_n", None), given.pop("lam_sqrt_m_over_c", None)
     try:
         if ratio is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flow.files import written_aside
-from flow.sweep_calls import execute_batch, warm_up
+from flow.sweep_calls import execute_batch, toys, warm_up
 from flow.sweep_runs import Outcome, Run, refused
 from flow.sweep_store import Store, SweepError
 from flow.sweep_workers import WorkerLost
@@ -89,7 +89,7 @@ class Engine:
         self._runs = {run.hash(): run for run in runs}
         self._waiting.extend(runs)
         try:
-            self._pilot(sorted({run.dtype for run in runs}))
+            self._pilot(toys(runs))
             while self._waiting or self._flying:
                 self._write(self._hand_out())
                 if self._flying:
@@ -99,10 +99,10 @@ class Engine:
             for future in self._flying:
                 future.cancel()
 
-    def _pilot(self, dtypes: list[str]) -> None:
+    def _pilot(self, runs: list[Run]) -> None:
         """Have the kernels compiled once: their cache on disk is no place for a race."""
         for _ in range(_PILOTS):
-            self._submit(warm_up, dtypes, batch=[])
+            self._submit(warm_up, runs, batch=[])
             (future,) = self._arrivals.wait()
             del self._flying[future]
             try:

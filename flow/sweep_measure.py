@@ -25,7 +25,7 @@ from threadpoolctl import ThreadpoolController
 
 from flow.census import follow_collisions
 from flow.driver import integrate
-from flow.forces import FeatureBenefit, Force, Interference, Regularization
+from flow.forces import Force
 from flow.initial import gaussian_init
 from flow.memory import available_bytes
 from flow.observables import (
@@ -37,9 +37,9 @@ from flow.observables import (
     row_residuals,
     winners,
 )
-from flow.options import SUBSETS
 from flow.starts import FORMAT
-from flow.sweep_runs import TRACE_POINTS, Measured, Outcome, Run, refused
+from flow.sweep_forces import build_forces
+from flow.sweep_runs import PLATEAU_LEAST, TRACE_POINTS, Measured, Outcome, Run, refused
 from flow.trajectory import Observables, Status, Trajectory
 
 _GUARD = threading.Lock()
@@ -71,7 +71,7 @@ def execute(run: Run, *, keep_weights: bool, max_seconds: float, check_memory: b
         if check_memory and run.bytes > (available := available_bytes()):
             return refused(run, available)
         W0 = gaussian_init(run.n, run.m, seed=run.seed, scale=run.scale, dtype=run.dtype)
-        forces = _forces(run)
+        forces = build_forces(run.forces, asdict(run))
         traj = integrate(
             forces,
             W0,
@@ -105,11 +105,6 @@ def execute(run: Run, *, keep_weights: bool, max_seconds: float, check_memory: b
         seconds=time.perf_counter() - began,
         software=_software(),
     )
-
-
-def _forces(run: Run) -> list[Force]:
-    every = (FeatureBenefit(run.c), Interference(run.c), Regularization(run.lam))
-    return [force for force, on in zip(every, SUBSETS[run.forces], strict=True) if on]
 
 
 def _packed(run: Run, traj: Trajectory) -> bytes:
@@ -151,6 +146,13 @@ def measure(forces: Sequence[Force], W0: np.ndarray, traj: Trajectory) -> Measur
         "residual": float(traj.certificate.residual),
         "curvature": float(traj.certificate.curvature),
         "energy": float(traj.observables.total_energy[-1]),
+        **dict(
+            zip(
+                ("plateau_end", "plateau_height", "collapse_time"),
+                plateau(traj.observables),
+                strict=True,
+            )
+        ),
         "trace": thinned(traj.observables).tobytes(),
         "weights_sha256": hashlib.sha256(_little_endian(W)).hexdigest(),
     }
@@ -195,6 +197,26 @@ def _fates(W0: np.ndarray, W: np.ndarray) -> dict[str, int]:
         for kind, benign in (("benign", True), ("malign", False))
         for fate, count in history.counts(benign=benign).items()
     }
+
+
+def plateau(observables: Observables) -> tuple[float, float, float]:
+    """End and height of the plateau of a run, and the time of its collapse; NaN where it has none.
+
+    m'(t), the mean number of non-zeros per feature, falls as 1/t² by the Θ law. The plateau ends
+    at the step at which m'·t² is largest while m' ≥ PLATEAU_LEAST; it has collapsed when m' is
+    below half of its height there for good. Source: THE_FLOW sections 2 and 3.
+    """
+    t = observables.times - observables.times[0]
+    survivors = observables.nonzeros.mean(axis=1)
+    corner = int(np.argmax(np.where(survivors >= PLATEAU_LEAST, survivors * t**2, 0.0)))
+    above = int(np.flatnonzero(survivors > 0.5 * survivors[corner])[-1]) if survivors[corner] else 0
+    if t[corner] == 0.0 or above == t.size - 1:
+        return math.nan, math.nan, math.nan
+    # Between steps the non-zeros are taken for linear.
+    high, low, half = survivors[above], survivors[above + 1], 0.5 * survivors[corner]
+    passed = t[above] + (high - half) / (high - low) * (t[above + 1] - t[above])
+    start = observables.times[0]
+    return float(start + t[corner]), float(survivors[corner]), float(start + passed)
 
 
 def thinned(observables: Observables) -> np.ndarray:

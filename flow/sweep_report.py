@@ -6,24 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean, stdev, variance
-from typing import Any
+from typing import Any, NamedTuple
 
-from flow.options import SUBSETS
+from flow.sweep_forces import roster
 from flow.sweep_results import Row, Sweep
 from flow.sweep_runs import PARAMETERS, Run
 
-LEGEND = (
-    "Runs: that got where they were sent, of all. Means ± standard errors over those runs alone. "
-    "Laws: n²/4m is the paper's, the slot law a conjecture; both say nothing about λ. Largest "
-    "wins: features whose initially largest weight won, with its sign. Non-zeros per feature and "
-    "|W|_1, the mean of ‖W_i‖₁, with their laws for interference off. Malign: pairs whose "
-    "initially largest weights share a neuron and a sign; of which the larger stays alone, the "
-    "smaller does, neither. Revived: winners that had been zero, of all winners."
-)
-
 
 def report(sweep: Sweep) -> Iterator[str]:
-    """Lines: what is there, then a table with a line for each cell (equal but for the seed).
+    """Lines: what is there, then tables with a line for each cell (equal but for the seed).
 
     A run that did not get where it was sent is counted and named, and is in no mean.
     """
@@ -32,21 +23,27 @@ def report(sweep: Sweep) -> Iterator[str]:
     made = Counter(row["software"] for row in sweep.rows if row["software"] is not None)
     if len({sweep.software[k].get("code") for k in made}) > 1:
         yield "made by different versions of the code; export and look at the column software"
-    cells = sweep.cells()
+    cells = [
+        Cell(dict(zip(_NAMES, key, strict=True)), rows, [row for row in rows if row["finished"]])
+        for key, rows in sweep.cells().items()
+    ]
     if not cells:
         return
     shared, varying = _parameters(cells)
     yield "in all of them: " + ", ".join(f"{name} = {_text(v)}" for name, v in shared.items())
-    yield ""
-    table = [[*varying, *(name for name, _ in _QUANTITIES)]]
-    for key, rows in cells.items():
-        about = dict(zip(_NAMES, key, strict=True))
-        done = [row for row in rows if row["finished"]]
-        cells_ = [_text(about[name]) for name in varying]
-        table.append([*cells_, *(show(about, rows, done) for _, show in _QUANTITIES)])
-    yield from _lines(table)
-    yield ""
-    yield LEGEND
+    yield "means ± standard errors, over the runs that got where they were sent alone"
+    for title, legend, quantities in _TABLES:
+        table = [[*varying, *quantities]]
+        for cell in cells:
+            place = [
+                _text(cell.about[name] if name in cell.about else cell.rows[0][name])
+                for name in varying.values()
+            ]
+            table.append([*place, *(show(cell) for show in quantities.values())])
+        yield ""
+        yield f"{title}. {legend}"
+        yield ""
+        yield from _lines(table)
     failed = [row for row in sweep.rows if row["status"] != "PENDING" and not row["finished"]]
     if failed:
         yield ""
@@ -57,28 +54,52 @@ def report(sweep: Sweep) -> Iterator[str]:
             yield f"  {number} x {status}: {message}"
 
 
+class Cell(NamedTuple):
+    """Runs that differ in their seeds alone."""
+
+    about: dict[str, Any]
+    """Their parameters."""
+    rows: Sequence[Row]
+    """All of them."""
+    done: Sequence[Row]
+    """Those that got where they were sent."""
+
+    def values(self, name: str) -> list[Any]:
+        """What is known of a column."""
+        return [row[name] for row in self.done if row[name] is not None]
+
+
 _NAMES = tuple(name for name in PARAMETERS if name != "seed")
 
 
-def _parameters(cells: dict[tuple[Any, ...], list[Row]]) -> tuple[dict[str, Any], list[str]]:
-    columns = dict(zip(_NAMES, zip(*cells, strict=True), strict=True))
-    shared = {name: values[0] for name, values in columns.items() if len(set(values)) == 1}
-    defaults = {f: Run.__dataclass_fields__[f].default for f in _NAMES}
-    shown = {
-        name: value
-        for name, value in shared.items()
-        if name in ("n", "m", "lam", "c", "forces", "rtol") or value != defaults[name]
+def _parameters(cells: Sequence[Cell]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Parameters that all cells have in common, and headings with columns that tell them apart."""
+    columns = {name: [cell.about[name] for cell in cells] for name in _NAMES}
+    defaults = {name: Run.__dataclass_fields__[name].default for name in _NAMES}
+    shared = {
+        name: values[0]
+        for name, values in columns.items()
+        if len(set(values)) == 1
+        and (name in ("n", "m", "lam", "c", "forces", "rtol") or values[0] != defaults[name])
     }
-    return shown, [name for name in _NAMES if name not in shared]
+    varying = {name: name for name, values in columns.items() if len(set(values)) > 1}
+    headings = {}
+    for name in varying:
+        headings[name] = name
+        if name == "m" and "n" in varying:
+            headings["m/n"] = "m_over_n"
+        if name == "lam":
+            headings["λ√m/c"] = "lam_sqrt_m_over_c"
+    return shared, headings
 
 
 # Quantities --------------------------------------------------------------------------------------
 
-_Show = Callable[[dict[str, Any], Sequence[Row], Sequence[Row]], str]
+_Show = Callable[[Cell], str]
 
 
-def _runs(about: dict[str, Any], rows: Sequence[Row], done: Sequence[Row]) -> str:
-    return f"{len(done)} of {len(rows)}"
+def _runs(cell: Cell) -> str:
+    return f"{len(cell.done)} of {len(cell.rows)}"
 
 
 def _mean(values: Sequence[float], *, percent: bool = False) -> str:
@@ -93,51 +114,97 @@ def _mean(values: Sequence[float], *, percent: bool = False) -> str:
 
 
 def _mean_of(name: str) -> _Show:
-    return lambda about, rows, done: _mean([row[name] for row in done if row[name] is not None])
+    return lambda cell: _mean(cell.values(name))
 
 
-def _share_of(name: str, *, percent: bool = True) -> _Show:
-    """Per feature."""
-    return lambda about, rows, done: _mean(
-        [row[name] / row["n"] for row in done if row[name] is not None], percent=percent
+def _per_feature(name: str, *, percent: bool = False) -> _Show:
+    return lambda cell: _mean([x / cell.about["n"] for x in cell.values(name)], percent=percent)
+
+
+def _in_slow_time(name: str) -> _Show:
+    """λt, the time in which encodings become sparse."""
+    return lambda cell: (
+        _mean([cell.about["lam"] * t for t in cell.values(name)]) if cell.about["lam"] else "-"
     )
 
 
-def _slot(about: dict[str, Any]) -> Any:
+def _of_pairs(kind: str, fate: str) -> _Show:
+    """Share of the pairs of all runs; its error is that of independent pairs."""
+
+    def show(cell: Cell) -> str:
+        pairs = _pairs(cell, kind)
+        if not pairs:
+            return "-"
+        share = sum(cell.values(f"{kind}_{fate}")) / pairs
+        return f"{100 * share:.3g} ± {100 * math.sqrt(share * (1 - share) / pairs):.2g} %"
+
+    return show
+
+
+def _pairs(cell: Cell, kind: str) -> int:
+    fates = ("both_stayed", "larger_stayed", "smaller_stayed", "both_left")
+    return sum(sum(cell.values(f"{kind}_{fate}")) for fate in fates)
+
+
+def _revived(cell: Cell) -> str:
+    known = [row for row in cell.done if row["revived_winners"] is not None]
+    winners = sum(row["n"] - row["dead"] for row in known)
+    return f"{sum(row['revived_winners'] for row in known)} of {winners}" if known else "-"
+
+
+def _above_theta(cell: Cell) -> str:
+    """m'(λt)² where it is largest."""
+    return _mean(
+        [
+            height * (cell.about["lam"] * end) ** 2
+            for height, end in zip(
+                cell.values("plateau_height"), cell.values("plateau_end"), strict=True
+            )
+        ]
+    )
+
+
+# Laws --------------------------------------------------------------------------------------------
+
+
+def _slot(cell: Cell) -> Any:
     from theory.counting import slot_law, slot_law_applies
 
-    n, m = about["n"], about["m"]
-    return slot_law(n, m) if about["forces"] == "all" and slot_law_applies(n, m) else None
+    n, m = cell.about["n"], cell.about["m"]
+    stated = cell.about["forces"] == "all" and cell.about["c_interference"] is None
+    return slot_law(n, m) if stated and slot_law_applies(n, m) else None
 
 
-def _slot_mean(about: dict[str, Any], rows: Sequence[Row], done: Sequence[Row]) -> str:
-    law = _slot(about)
+def _slot_mean(cell: Cell) -> str:
+    law = _slot(cell)
     return "-" if law is None else f"{law.mean():.3g}"
 
 
-def _over_slot(about: dict[str, Any], rows: Sequence[Row], done: Sequence[Row]) -> str:
-    law = _slot(about)
+def _over_slot(cell: Cell) -> str:
+    law = _slot(cell)
     if law is None or law.mean() == 0.0:
         return "-"
-    return _mean([row["polysemantic"] / law.mean() for row in done])
+    return _mean([x / law.mean() for x in cell.values("polysemantic")])
 
 
-def _variance_ratio(about: dict[str, Any], rows: Sequence[Row], done: Sequence[Row]) -> str:
+def _variance_ratio(cell: Cell) -> str:
     """Of the count over that of the slot law; error for a normal count, √(2/(k − 1))."""
-    law = _slot(about)
-    if law is None or law.var() == 0.0 or len(done) < 2:
+    law, counts = _slot(cell), cell.values("polysemantic")
+    if law is None or law.var() == 0.0 or len(counts) < 2:
         return "-"
-    ratio = variance([row["polysemantic"] for row in done]) / law.var()
-    return f"{ratio:.2g} ± {ratio * math.sqrt(2.0 / (len(done) - 1)):.2g}"
+    ratio = variance(counts) / law.var()
+    return f"{ratio:.2g} ± {ratio * math.sqrt(2.0 / (len(counts) - 1)):.2g}"
 
 
-def _paper(about: dict[str, Any], rows: Sequence[Row], done: Sequence[Row]) -> str:
+def _paper(cell: Cell) -> str:
     from theory.counting import paper_count
 
-    return f"{float(paper_count(about['n'], about['m'])):.3g}"
+    if cell.about["forces"] != "all":
+        return "-"
+    return f"{float(paper_count(cell.about['n'], cell.about['m'])):.3g}"
 
 
-def _interference_off(about: dict[str, Any]) -> tuple[float, float] | None:
+def _interference_off(cell: Cell) -> tuple[float, float] | None:
     """Laws of ‖W_i‖₁ and of the non-zeros of a row that feels no other; None where there is none.
 
     At rest one weight is left, the stable root w₊, or none above the critical λ; at t_end the law
@@ -146,9 +213,12 @@ def _interference_off(about: dict[str, Any]) -> tuple[float, float] | None:
     from theory.equilibrium import critical_lambda, equal_survivor_roots
     from theory.universal import universal_law_at
 
-    lam, c, m, t = about["lam"], about["c"], about["m"], about["t_end"]
-    benefit, _, regularization = SUBSETS[about["forces"]]
-    if not (benefit and regularization and c > 0.0 and lam > 0.0 and about["scale"] > 0.0):
+    lam, c, m, t = (cell.about[name] for name in ("lam", "c", "m", "t_end"))
+    names, scale = roster(cell.about["forces"]).names, cell.about["scale"]
+    paper = {"FeatureBenefit", "Regularization"} <= set(names) <= {
+        "FeatureBenefit", "Interference", "Regularization"
+    }  # fmt: skip
+    if not (paper and c > 0.0 and lam > 0.0 and scale > 0.0):
         return None
     if t is None:
         alive = lam <= critical_lambda(1, c=c)
@@ -157,55 +227,81 @@ def _interference_off(about: dict[str, Any]) -> tuple[float, float] | None:
     if not 0.0 < coupling <= 1.0 or t <= 0.0:
         return None
     try:
-        law = universal_law_at(lam * t * math.sqrt(m), coupling=coupling, norm=about["scale"])
+        law = universal_law_at(lam * t * math.sqrt(m), coupling=coupling, norm=scale)
     except ValueError:
         return None  # too early or too late for it
     l1, survivors = float(law.l1) * math.sqrt(m), float(law.survivors) * m
     return (l1, survivors) if survivors >= 2.0 else None
 
 
-def _law_of_l1(about: dict[str, Any], rows: Sequence[Row], done: Sequence[Row]) -> str:
-    laws = _interference_off(about)
+def _law_of_l1(cell: Cell) -> str:
+    laws = _interference_off(cell)
     return "-" if laws is None else f"{laws[0]:.3g}"
 
 
-def _law_of_survivors(about: dict[str, Any], rows: Sequence[Row], done: Sequence[Row]) -> str:
-    laws = _interference_off(about)
+def _law_of_survivors(cell: Cell) -> str:
+    laws = _interference_off(cell)
     return "-" if laws is None else f"{laws[1]:.3g}"
 
 
-def _malign(about: dict[str, Any], rows: Sequence[Row], done: Sequence[Row]) -> str:
-    known = [row for row in done if row["malign_larger_stayed"] is not None]
-    names = ("malign_larger_stayed", "malign_smaller_stayed", "malign_both_left")
-    text = " / ".join(str(sum(row[name] for row in known)) for name in names)
-    both = sum(row["malign_both_stayed"] for row in known)
-    return (text + (f" (both stay: {both})" if both else "")) if known else "-"
+# Tables ------------------------------------------------------------------------------------------
 
-
-def _revived(about: dict[str, Any], rows: Sequence[Row], done: Sequence[Row]) -> str:
-    known = [row for row in done if row["revived_winners"] is not None]
-    if not known:
-        return "-"
-    winners = sum(row["n"] - row["dead"] for row in known)
-    return f"{sum(row['revived_winners'] for row in known)} of {winners}"
-
-
-_QUANTITIES: tuple[tuple[str, _Show], ...] = (
-    ("runs", _runs),
-    ("polysemantic", _mean_of("polysemantic")),
-    ("slot law", _slot_mean),
-    ("n²/4m", _paper),
-    ("over slot law", _over_slot),
-    ("variance over its", _variance_ratio),
-    ("dead", _share_of("dead")),
-    ("non-zeros", _share_of("nonzeros", percent=False)),
-    ("law", _law_of_survivors),
-    ("|W|_1", _mean_of("l1")),
-    ("law of |W|_1", _law_of_l1),
-    ("largest wins", _share_of("largest_stayed")),
-    ("malign", _malign),
-    ("revived", _revived),
-    ("seconds", _mean_of("seconds")),
+_TABLES: tuple[tuple[str, str, dict[str, _Show]], ...] = (
+    (
+        "Counts",
+        "Polysemantic neurons have two features or more. Laws: n²/4m is the paper's, the slot law "
+        "a conjecture; neither knows λ.",
+        {
+            "runs": _runs,
+            "polysemantic": _mean_of("polysemantic"),
+            "slot law": _slot_mean,
+            "n²/4m": _paper,
+            "over slot law": _over_slot,
+            "variance over its": _variance_ratio,
+            "features dead": _per_feature("dead", percent=True),
+            "spread": _per_feature("spread", percent=True),
+            "not converged": _per_feature("not_converged", percent=True),
+        },
+    ),
+    (
+        "Winners",
+        "Largest wins: features whose initially largest weight won, with its sign. Malign pairs: "
+        "initially largest weights on one neuron with one sign, the larger of which stays alone, "
+        "or the smaller, or neither. Benign: with opposite signs. Revived: winners that had been "
+        "zero, of all.",
+        {
+            "largest wins": _per_feature("largest_stayed", percent=True),
+            "rank": _mean_of("rank"),
+            "malign pairs": lambda cell: str(_pairs(cell, "malign")),
+            "larger wins": _of_pairs("malign", "larger_stayed"),
+            "smaller": _of_pairs("malign", "smaller_stayed"),
+            "neither": _of_pairs("malign", "both_left"),
+            "benign pairs": lambda cell: str(_pairs(cell, "benign")),
+            "both stay": _of_pairs("benign", "both_stayed"),
+            "revived": _revived,
+        },
+    ),
+    (
+        "Course",
+        "m' is the mean of the non-zeros per feature, |W|_1 that of ‖W_i‖₁, |W|_4^4 that of "
+        "‖W_i‖₄⁴, all at the end, with their laws for interference off. The plateau ends where "
+        "m'(λt)² is largest, 1 to 3 if m' follows the Θ law and more if it stands still before; it "
+        "has collapsed when m' is half of that. Times are λt.",
+        {
+            "plateau m'": _mean_of("plateau_height"),
+            "ends": _in_slow_time("plateau_end"),
+            "m'(λt)²": _above_theta,
+            "collapses": _in_slow_time("collapse_time"),
+            "end": _in_slow_time("t"),
+            "m'": _per_feature("nonzeros"),
+            "law": _law_of_survivors,
+            "|W|_1": _mean_of("l1"),
+            "law of it": _law_of_l1,
+            "|W|_4^4": _mean_of("l4"),
+            "steps": _mean_of("accepted"),
+            "seconds": _mean_of("seconds"),
+        },
+    ),
 )
 
 

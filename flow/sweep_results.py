@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flow.files import written_aside
-from flow.sweep_runs import PARAMETERS, RESULTS
+from flow.sweep_runs import PARAMETERS, RESULTS, ratios
 from flow.sweep_store import COLUMNS, read_rows
 
 if TYPE_CHECKING:
@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     import xarray
 
 Row = Mapping[str, Any]
-"""One run: the columns of :data:`flow.sweep_store.COLUMNS`; None where there is no value."""
+"""One run: the columns of :data:`flow.sweep_store.COLUMNS`, None where there is no value, and
+m_over_n and lam_sqrt_m_over_c, which follow from them."""
 
+RATIOS = ("m_over_n", "lam_sqrt_m_over_c")
 BLOBS = ("trace", "winners")
 EXPORTED = (
     "hash",
     *PARAMETERS,
+    *RATIOS,
     "status",
     "message",
     "finished",
@@ -82,8 +85,9 @@ class Sweep:
     def to_xarray(self) -> xarray.Dataset:
         """The sweep as a labelled dataset along `run`; needs the extra ``data``.
 
-        Parameters are coordinates: ``ds.set_index(run=["n", "m", "lam", "seed"]).unstack("run")``
-        makes a grid of them. `trace` is (run, quantity, point), `winner` and `initial_rank` are
+        Parameters and ratios are coordinates:
+        ``ds.set_index(run=["n", "m_over_n", "lam_sqrt_m_over_c", "seed"]).unstack("run")`` makes a
+        grid of them. `trace` is (run, quantity, point), `winner` and `initial_rank` are
         (run, feature), filled up with NaN and 0. Raises ImportError naming the extra if xarray is
         missing.
         """
@@ -95,8 +99,9 @@ class Sweep:
             ) from error
         import numpy as np
 
-        columns = {name: [row[name] for row in self.rows] for name in COLUMNS}
         kinds = {name: declared.split()[0] for name, declared in COLUMNS.items()}
+        kinds |= dict.fromkeys(RATIOS, "REAL")
+        columns = {name: [row[name] for row in self.rows] for name in kinds}
         data: dict[str, Any] = {
             name: ("run", _array(values, kinds[name]))
             for name, values in columns.items()
@@ -109,7 +114,7 @@ class Sweep:
         data["winner"] = (("run", "feature"), both[:, 0])
         data["initial_rank"] = (("run", "feature"), both[:, 1])
         dataset = xarray.Dataset(data, coords={"quantity": ["time", "nonzeros", "l1"]})
-        return dataset.set_coords(["hash", *PARAMETERS])
+        return dataset.set_coords(["hash", *PARAMETERS, *RATIOS])
 
 
 def load(path: str | os.PathLike[str]) -> Sweep:
@@ -118,6 +123,7 @@ def load(path: str | os.PathLike[str]) -> Sweep:
     Raises InputError if it is missing or is no sweep.
     """
     rows, software = read_rows(path)
+    rows = [row | ratios(row) for row in rows]
     return Sweep(Path(path), rows, {k: json.loads(about) for k, about in software.items()})
 
 

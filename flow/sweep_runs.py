@@ -5,16 +5,16 @@ Nothing here imports NumPy, so that a sweep starts, refuses and reports at once.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from flow.memory import run_bytes
 from flow.options import SUBSETS
+from flow.sweep_forces import build_forces, nearest, roster
 
 DEFAULT_RTOL = 5e-3
 """As :data:`flow.driver.DEFAULT_RTOL`, which would bring the compiler with it."""
@@ -37,13 +37,24 @@ class Run:
     lam: float
     """Strength λ of the ℓ1 regularization; recorded as 0 where that force is off."""
     c: float = 1.0
-    """Strength of feature benefit and interference."""
+    """Strength of every force that has one and is not regularization."""
+    c_interference: float | None = None
+    """Strength of interference, where it is not c."""
     scale: float = 1.0
     """The start has entries of standard deviation scale/√m."""
     seed: int = 0
     """Seed of the start."""
     forces: str = "all"
-    """Which forces act: all, no-FORCE or only-FORCE, as in ``flow.simulate compare``."""
+    """Which forces act: all, no-FORCE or only-FORCE, as in ``flow.simulate compare``, or names of
+    :mod:`flow.forces` joined by "+"."""
+    mu: float | None = None
+    """Strength of L2Regularization."""
+    sigma: float | None = None
+    """Standard deviation of the noise of NoisyFeatureBenefit and NoisyInterference."""
+    distribution: str | None = None
+    """Its law, such as "bipolar"."""
+    accuracy: float | None = None
+    """Of these forces; None: their default."""
     backend: str = "auto"
     """As in :func:`flow.driver.integrate`."""
     rtol: float = DEFAULT_RTOL
@@ -61,35 +72,61 @@ class Run:
         for name in ("n", "m", "max_steps"):
             _whole(name, getattr(self, name), 1)
         _whole("seed", self.seed, 0)
-        for name in ("lam", "c", "scale", "rtol", "t_end"):
+        for name in NUMBERS:
             value = getattr(self, name)
-            if not (value is None and name == "t_end"):
+            if not (value is None and name in OPTIONAL):
                 # 1 and 1.0, 0.0 and -0.0 are one run
                 object.__setattr__(self, name, _number(name, value) + 0.0)
         if not 0.0 < self.rtol < 1.0:
             raise ValueError(f"rtol: expected a number > 0 and < 1, got {self.rtol!r}")
-        for name, known in (("forces", tuple(SUBSETS)), ("backend", BACKENDS), ("dtype", DTYPES)):
+        for name, known in (("backend", BACKENDS), ("dtype", DTYPES)):
             value = getattr(self, name)
             if value not in known:
                 raise ValueError(
                     f"{name}: expected one of {', '.join(known)}, got {value!r}"
                     f"{nearest(str(value), known)}"
                 )
+        for name in ("forces", "distribution"):
+            value = getattr(self, name)
+            if not (isinstance(value, str) or (value is None and name in OPTIONAL)):
+                raise TypeError(f"{name}: expected a name, got {value!r}")
         if not isinstance(self.census, bool):
             raise TypeError(f"census: expected true or false, got {self.census!r}")
-        _, interference, regularization = SUBSETS[self.forces]
-        if not regularization:
+        self._settle_forces()
+
+    def _settle_forces(self) -> None:
+        """One way to write the same forces, and every number of theirs."""
+        forces = roster(self.forces)
+        object.__setattr__(self, "forces", forces.text)
+        if not forces.regularized:
             object.__setattr__(self, "lam", 0.0)
-        if interference and self.backend == "exact":
+        if self.c_interference == self.c:
+            object.__setattr__(self, "c_interference", None)
+        for name in FORCE_PARAMETERS:
+            value = getattr(self, name)
+            if value is not None and name not in forces.own:
+                raise ValueError(
+                    f"{name}: expected forces that have it, got {value!r} with forces = "
+                    f"{self.forces!r}; name others, or leave {name} out"
+                )
+            if value is None and name in forces.own and name != "c_interference":
+                if forces.own[name] is None:
+                    raise ValueError(
+                        f"{name}: expected a value for forces = {self.forces!r}, got none; add it"
+                    )
+                object.__setattr__(self, name, forces.own[name])
+        if self.backend == "exact" and not forces.closed_form:
             raise ValueError(
-                "backend: expected numba or auto where interference is on, got 'exact'; use forces "
-                "without it, such as 'no-interference'"
+                f"backend: expected numba or auto for forces = {self.forces!r}, got 'exact', which "
+                f"is for forces that act on each row alone, such as 'no-interference'"
             )
+        if self.forces not in SUBSETS:  # those cannot be wrong, and need no NumPy
+            build_forces(self.forces, asdict(self))
 
     @property
     def interference(self) -> bool:
         """Whether rows act on each other."""
-        return SUBSETS[self.forces][1]
+        return roster(self.forces).coupled
 
     @property
     def bytes(self) -> int:
@@ -103,8 +140,12 @@ class Run:
         )
 
     def hash(self) -> str:
-        """32 hexadecimal digits that name these parameters, the same on every machine."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """32 hexadecimal digits that name these parameters, the same on every machine.
+
+        Those that are None have no part in it: a parameter that is added changes no older name.
+        """
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        text = json.dumps(given, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -112,10 +153,22 @@ PARAMETERS = tuple(field.name for field in fields(Run))
 """Names of the parameters, in their order."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?" where a known word is close, else nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+OPTIONAL = tuple(field.name for field in fields(Run) if field.default is None)
+"""Those that may be None."""
+FORCE_PARAMETERS = tuple(name for name in OPTIONAL if name != "t_end")
+"""Those that only some forces have."""
+NUMBERS = tuple(f.name for f in fields(Run) if str(f.type).removesuffix(" | None") == "float")
+"""Those that are finite numbers >= 0."""
+
+
+def ratios(parameters: Mapping[str, Any]) -> dict[str, float | None]:
+    """m/n and λ√m/c of a run, under the names that a config has for them.
+
+    To nine digits, so that runs that a config gives one value have one value here. None for c = 0.
+    """
+    n, m, lam, c = (parameters[name] for name in ("n", "m", "lam", "c"))
+    coupling = None if c == 0.0 else float(f"{lam * math.sqrt(m) / c:.9g}")
+    return {"m_over_n": float(f"{m / n:.9g}"), "lam_sqrt_m_over_c": coupling}
 
 
 def _whole(name: str, value: Any, low: int) -> None:
@@ -132,6 +185,9 @@ def _number(name: str, value: Any) -> float:
 
 # Results -----------------------------------------------------------------------------------------
 
+PLATEAU_LEAST = 4.0
+"""Non-zeros per feature below which a plateau is not looked for: the Θ law m' ≈ 2/(λt)² bends there
+for want of survivors."""
 TRACE_POINTS = 64
 """Points that are kept of every run's trace."""
 
@@ -207,6 +263,15 @@ class Measured:
     """Times a weight left zero (with census)."""
     revived_winners: int | None = None
     """Winners that were zero at some time (with census)."""
+    plateau_end: float | None = None
+    """Flow time at which m'·t² is largest while m', the mean of the non-zeros per feature, is at
+    least PLATEAU_LEAST: the corner of the sparsification, before which it is slower than m' ∝ 1/t²
+    and after which it is faster. NaN where it goes on to the end."""
+    plateau_height: float | None = None
+    """m' at that time. The Θ law m' ≈ 2/(λt)² has no corner: m'·(λt)² is then close to 2 all along;
+    a plateau that collapses makes it several times as large."""
+    collapse_time: float | None = None
+    """Flow time from which on m' is below half of that height."""
     weights_sha256: str | None = None
     """Of the bytes of the final W, row by row, little-endian."""
     trace: bytes = b""

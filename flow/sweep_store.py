@@ -21,8 +21,6 @@ from typing import Any
 from flow.options import InputError
 from flow.sweep_runs import PARAMETERS, PENDING, RESULTS, Measured, Outcome, Run
 
-FORMAT = "incidental-flow sweep 1"
-
 _TYPES = {"int": "INTEGER", "float": "REAL", "str": "TEXT", "bool": "INTEGER", "bytes": "BLOB"}
 
 
@@ -104,6 +102,8 @@ class Store:
         db.execute("BEGIN IMMEDIATE")
         for statement in _SCHEMA.strip().split(";\n"):
             db.execute(statement.rstrip(";"))
+        for name in COLUMNS.keys() - _columns_of(db):  # made by a version that had fewer
+            db.execute(f"ALTER TABLE runs ADD COLUMN {name} {COLUMNS[name]}")
         db.execute(f"PRAGMA application_id={_APPLICATION}")
         db.execute("PRAGMA user_version=1")
         db.execute("COMMIT")
@@ -193,10 +193,11 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], dict[
         try:
             if check_format(db, path):
                 return [], {}
-            names = list(COLUMNS)
+            there = _columns_of(db)
+            names = ", ".join(name if name in there else "NULL" for name in COLUMNS)
             rows = [
-                dict(zip(names, row, strict=True))
-                for row in db.execute(f"SELECT {', '.join(names)} FROM runs ORDER BY hash")
+                dict(zip(COLUMNS, row, strict=True))
+                for row in db.execute(f"SELECT {names} FROM runs ORDER BY hash")
             ]
             software = {int(k): str(v) for k, v in db.execute("SELECT id, about FROM software")}
         finally:
@@ -221,17 +222,23 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 def check_format(db: sqlite3.Connection, path: Path) -> bool:
     """Whether the database is empty, as a kill may leave it before anything else.
 
-    Raises InputError if it is neither that nor a sweep of this format.
+    Raises InputError if it is neither that nor a sweep. One of an older version may have fewer
+    columns: what they would say is not known, or was not there to be chosen.
     """
     if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         return True
-    columns = [row[1] for row in db.execute("PRAGMA table_info(runs)")]
-    if columns != list(COLUMNS):
+    found = _columns_of(db)
+    if not {"hash", "status", "n", "m", "lam"} <= found <= COLUMNS.keys():
+        strange = ", ".join(sorted(found - COLUMNS.keys())) or "other tables"
         raise InputError(
-            f"expected a file written by this version of flow.sweep ({FORMAT}), got {path} with "
-            f"other tables or columns; choose another file"
+            f"expected a file written by this version of flow.sweep or an older one, got {path} "
+            f"with {strange}; choose another file"
         )
     return False
+
+
+def _columns_of(db: sqlite3.Connection) -> set[str]:
+    return {str(row[1]) for row in db.execute("PRAGMA table_info(runs)")}
 
 
 def _marks(names: Sequence[str]) -> str:

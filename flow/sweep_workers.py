@@ -34,6 +34,7 @@ _ONE_THREAD = dict.fromkeys(
     ),
     "1",
 )
+_ONE_XLA_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 _READY = "ready"
 _TRIES = 3
 """Starts that may fail in a row before a worker is given up."""
@@ -202,11 +203,12 @@ def _spawn() -> subprocess.Popen[bytes]:
         if sys.platform == "win32"
         else {"process_group": 0}
     )
+    xla = f"{os.environ.get('XLA_FLAGS', '')} {_ONE_XLA_THREAD}".strip()
     return subprocess.Popen(
         [sys.executable, "-c", _START],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, **_ONE_THREAD},
+        env={**os.environ, **_ONE_THREAD, "XLA_FLAGS": xla},
         **group,
     )
 

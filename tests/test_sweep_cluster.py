@@ -27,7 +27,8 @@ GRID = {"n": 16, "m": [16, 32], "lam": 0.02, "seeds": 30}
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    return run(GRID, tmp_path_factory.mktemp("undisturbed") / "a.sqlite", workers=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as here:
+        return run(GRID, tmp_path_factory.mktemp("undisturbed") / "a.sqlite", executor=here)
 
 
 def when_some_are_finished(file, number, action):
@@ -126,6 +127,7 @@ def test_without_a_scheduler_there_the_command_says_so(monkeypatch, tmp_path, ca
     assert err.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_process_pool_of_the_standard_library_gives_the_same_bits(undisturbed, tmp_path):
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:

@@ -5,6 +5,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from flow.sweep import load, run
 from flow.sweep_results import EXPORTED
 
 ROOT = Path(__file__).parent.parent
-GRID = {"n": 8, "m": [8, 16], "lam": 0.05, "seeds": 40}
-CONFIG = "n = 8\nm = [8, 16]\nlam = 0.05\nseeds = 40\n"
-ROOM = 160 * 1024
+GRID = {"n": 8, "m": [8, 16], "lam": 0.05, "seeds": 12}
+CONFIG = "n = 8\nm = [8, 16]\nlam = 0.05\nseeds = 12\n"
+ROOM = 96 * 1024
 """Bytes: the empty grid fits, the results do not."""
 
 
@@ -55,7 +56,8 @@ def command(folder, *words, limited=False):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    return run(GRID, tmp_path_factory.mktemp("undisturbed") / "a.sqlite", workers=1)
+    with ThreadPoolExecutor(1) as here:
+        return run(GRID, tmp_path_factory.mktemp("undisturbed") / "a.sqlite", executor=here)
 
 
 def check_stopped(done, file, undisturbed):
@@ -75,8 +77,9 @@ def check_stopped(done, file, undisturbed):
     db.close()
 
 
+@pytest.mark.long
 def test_a_full_disk_stops_the_sweep_and_leaves_the_file_whole(undisturbed, tmp_path):
-    with mounted(tmp_path / "small", f"size={ROOM}") as folder:
+    with mounted(tmp_path / "small", f"size={2 * ROOM}") as folder:
         (folder / "g.toml").write_text(CONFIG)
         stopped = command(folder, "--workers", "2")
         check_stopped(stopped, folder / "g.sqlite", undisturbed)

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,7 @@ from flow.sweep import load, run
 from flow.sweep_results import EXPORTED
 
 ROOT = Path(__file__).parent.parent
-CONFIG = "n = 16\nm = [16, 32]\nlam = 0.02\nseeds = 60\n"
-LONGEST = 2.0
-"""Seconds between two kills at most: a sweep starts in half of it, and takes about twice as long
-when nobody disturbs it."""
+CONFIG = "n = 16\nm = [16, 32]\nlam = 0.02\nseeds = 20\n"
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +24,8 @@ def undisturbed(tmp_path_factory):
     """The config, and the sweep as it comes out of one worker that nobody kills."""
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "g.toml").write_text(CONFIG)
-    return run(folder / "g.toml", folder / "g.sqlite", workers=1)
+    with ThreadPoolExecutor(1) as here:
+        return run(folder / "g.toml", folder / "g.sqlite", executor=here)
 
 
 def start(folder):
@@ -69,8 +68,9 @@ def check(file, expected):
     return len(found.finished)
 
 
-def kill_many(kills, folder, undisturbed, seed):
-    """Kill `kills` times, then let it finish; finished rows at each kill."""
+def kill_many(kills, folder, undisturbed, *, seed, longest):
+    """Kill `kills` times, at most `longest` seconds apart, then let it finish; finished rows at
+    each kill. A sweep starts in about a second."""
     rng = np.random.default_rng(seed)
     (folder / "g.toml").write_text(CONFIG)
     file, table = folder / "g.sqlite", folder / "g.csv"
@@ -78,7 +78,7 @@ def kill_many(kills, folder, undisturbed, seed):
     driver, orphans, progress = start(folder), set(), []
     try:
         while len(progress) < kills:
-            time.sleep(rng.uniform(0.0, LONGEST))
+            time.sleep(rng.uniform(0.0, longest))
             if driver.poll() is not None:  # it was done before: on with a new one
                 assert driver.returncode == 0
                 assert table.read_text() == undisturbed.to_csv()
@@ -112,12 +112,12 @@ def kill_many(kills, folder, undisturbed, seed):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the workers in /proc")
 def test_twenty_kills_leave_every_row_right(undisturbed, tmp_path):
-    kill_many(20, tmp_path, undisturbed, seed=0)
+    kill_many(20, tmp_path, undisturbed, seed=0, longest=1.2)
 
 
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the workers in /proc")
 def test_two_hundred_kills_leave_every_row_right(undisturbed, tmp_path):
-    progress = kill_many(200, tmp_path, undisturbed, seed=1)
+    progress = kill_many(200, tmp_path, undisturbed, seed=1, longest=2.0)
     # They did not all come before the first row, nor after the last.
     assert sum(0 < finished < len(undisturbed.rows) for finished in progress) >= 50

@@ -1,0 +1,111 @@
+"""The forces of a run of a sweep, by their names; their numbers are parameters of the run.
+
+`forces` of a run is the name of a subset of the paper's three, such as "no-interference", or
+names of :mod:`flow.forces` joined by "+", such as "NoisyFeatureBenefit + NoisyInterference". What
+a force calls `strength` is c of the run, or c_interference where rows act on each other; all else
+has the same name in both. A new force is known here at once. The compiler and NumPy are not
+imported for the subsets.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from functools import cache
+from itertools import compress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flow.options import SUBSETS
+
+if TYPE_CHECKING:
+    from flow.forces import Force
+
+PAPER = ("FeatureBenefit", "Interference", "Regularization")
+_SUBSET_OF = {frozenset(compress(PAPER, on)): name for name, on in SUBSETS.items()}
+
+
+class Roster(NamedTuple):
+    """What is known of some forces by their names alone."""
+
+    text: str
+    """The one way to write them."""
+    names: tuple[str, ...]
+    own: Mapping[str, Any]
+    """Parameters they have besides λ and c, with their defaults, None where there is none."""
+    coupled: bool
+    """Whether rows act on each other."""
+    closed_form: bool
+    """Whether the backend "exact" solves them."""
+
+    @property
+    def regularized(self) -> bool:
+        """Whether λ means anything."""
+        return "Regularization" in self.names
+
+
+@cache
+def roster(forces: str) -> Roster:
+    """The forces that `forces` names, in any order; ValueError for names that no force has."""
+    if forces in SUBSETS:
+        names = tuple(compress(PAPER, SUBSETS[forces]))
+        coupled = "Interference" in names
+        return Roster(
+            forces, names, {"c_interference": None} if coupled else {}, coupled, not coupled
+        )
+    from flow.forces import Force
+
+    given = [name.strip() for name in forces.split("+")]
+    for name in given:
+        if name not in Force.registry:
+            known = (*SUBSETS, *Force.registry)
+            raise ValueError(
+                f"forces: expected one of {', '.join(SUBSETS)}, or some of "
+                f"{', '.join(Force.registry)} joined by +, got {forces!r}{nearest(name, known)}"
+            )
+    if len(set(given)) < len(given):
+        raise ValueError(f"forces: expected each force once, got {forces!r}")
+    names = tuple(name for name in Force.registry if name in given)
+    if frozenset(names) in _SUBSET_OF:
+        return roster(_SUBSET_OF[frozenset(names)])
+    kinds = [Force.registry[name] for name in names]
+    own = {
+        field.name: None if field.default is MISSING else field.default
+        for kind in kinds
+        for field in fields(kind)  # type: ignore[arg-type]  # every force is a dataclass
+        if field.name not in ("strength", "lam")
+    }
+    coupled = any(_couples(kind) for kind in kinds)
+    if coupled:
+        own["c_interference"] = None
+    closed_form = not coupled and not any(kind.has_drift for kind in kinds)
+    return Roster(" + ".join(names), names, own, coupled, closed_form)
+
+
+def build_forces(forces: str, parameters: Mapping[str, Any]) -> list[Force]:
+    """The forces themselves; ValueError where their numbers, or they together, cannot be."""
+    from flow.forces import Force, sum_slots
+
+    found: list[Force] = []
+    for kind in (Force.registry[name] for name in roster(forces).names):
+        given = {
+            field.name: parameters[field.name if field.name != "strength" else "c"]
+            for field in fields(kind)  # type: ignore[arg-type]
+        }
+        if _couples(kind) and parameters["c_interference"] is not None:
+            given["strength"] = parameters["c_interference"]
+        found.append(kind(**given))
+    sum_slots(found)
+    return found
+
+
+def _couples(kind: type[Force]) -> bool:
+    from flow.forces import Interference
+
+    return kind is Interference or kind.replaces is Interference
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """ "; did you mean ...?" where a known word is close, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
