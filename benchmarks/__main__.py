@@ -1,10 +1,14 @@
-"""``python -m benchmarks [QUESTION …]``: one table per question, printed and kept as JSON."""
+"""``python -m benchmarks [QUESTION …]``: one table per question, printed and kept as JSON.
+
+Beside the JSON file lies the same as Markdown, to read.
+"""
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -40,13 +44,32 @@ def main(
     kept = json.loads(out.read_text()) if out.exists() else {}
     for name in questions:
         measure = QUESTIONS[name]
-        print(f"\n## {name}\n\n{measure.__doc__}\n", flush=True)
+        print(f"\n## {name}\n\n{inspect.getdoc(measure)}\n", flush=True)
         columns, rows = measure(fast)
         print(markdown(columns, rows), flush=True)
         kept[name] = {"columns": columns, "rows": rows, "fast": fast, **provenance()}
-        aside = out.with_suffix(".part")
-        aside.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-        aside.replace(out)
+        _replace(out, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+        _replace(out.with_suffix(".md"), _page(kept))
+
+
+def _page(kept: dict[str, dict[str, Any]]) -> str:
+    parts = ["# What `python -m benchmarks` measured\n"]
+    for name in QUESTIONS:
+        if name in kept:
+            table = dict(kept[name])
+            rows = markdown(table.pop("columns"), table.pop("rows"))
+            fast = " (`--fast`: small sizes and few seeds)" if table.pop("fast") else ""
+            how = ", ".join(f"{key} {value}" for key, value in table.items())
+            parts.append(
+                f"## {name}{fast}\n\n{inspect.getdoc(QUESTIONS[name])}\n\n{rows}\n\n{how}.\n"
+            )
+    return "\n".join(parts)
+
+
+def _replace(path: Path, text: str) -> None:
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(text)
+    aside.replace(path)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def _our_evaluation(W: np.ndarray, lam: float) -> tuple[Any, str]:
 
     def limited() -> tuple[float, float]:
         with threadpool_limits(limits=1, user_api="blas"):
-            return seconds(evaluate, 30)
+            return seconds(evaluate, 100)
 
     return limited, "dense" if state.layout.column is None else "sparse"
 
@@ -69,7 +69,7 @@ def kernel(fast: bool) -> Table:
 
 
 def _compare(W: np.ndarray, label: str, lam: float) -> list[Any]:
-    median_R, _ = seconds(_numpy_evaluation(W), 30)
+    median_R, _ = seconds(_numpy_evaluation(W), 100)
     limited, path = _our_evaluation(W, lam)
     median, _ = limited()
     field = Field(sum_slots([Interference(), Regularization(lam)]), *W.shape, W.dtype)
