@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from benchmarks import precision, speed
+from benchmarks import noise, precision, speed
 from benchmarks.tables import markdown, provenance
 
 QUESTIONS = {
@@ -23,6 +23,7 @@ QUESTIONS = {
     "growth": speed.growth,
     "startup": speed.startup,
     "exact": speed.exact,
+    "noise": noise.ends,
 }
 
 
@@ -34,7 +35,7 @@ def main(
     """Measure speed beside error.
 
     Args:
-        questions: any of kernel, whole, precision, adamw, growth, startup, exact.
+        questions: any of kernel, whole, precision, adamw, growth, startup, exact, noise.
         fast: small sizes and few seeds, to see that it works.
         out: JSON file; tables measured before and not asked for now are kept.
     """

@@ -125,6 +125,28 @@ def test_negative_and_positive_outputs_add_up_to_the_square(name):
     np.testing.assert_allclose(up.probability() + down.probability(), 1.0, rtol=1e-12)
 
 
+@each_law
+def test_transforms_come_with_their_own_logarithmic_slope(name):
+    theta = np.concatenate([np.geomspace(1e-4, 0.1, 20), np.linspace(0.11, 3.0, 20)])
+    transform, step = law(name).transform, 1e-6
+    value, slope = transform(np, theta)
+    np.testing.assert_allclose(value, in_theory(name).characteristic(theta), rtol=1e-6, atol=1e-9)
+    up, down = (np.log(np.abs(transform(np, theta + d)[0])) for d in (step, -step))
+    np.testing.assert_allclose(slope, (down - up) / (2.0 * step), rtol=1e-4, atol=2e-9)
+
+
+@pytest.mark.parametrize("df", [3, 5])
+def test_heavy_tails_go_on_as_power_laws_beyond_reach(df):
+    name, row, sigma = f"student-t:{df}", np.random.default_rng(2).normal(size=4), 0.2
+    s = sigma * np.linalg.norm(row)
+    g = -s * nodes(name, 1e-4).reach * np.array([1.5, 3.0])
+    out = Outputs(row[None], g[None], sigma, name, 1e-4)
+    f = expected_rectified_square(g, row, sigma, in_theory(name))
+    e = expected_rectified(g, row, sigma, in_theory(name))
+    np.testing.assert_allclose(out.square()[0], f, rtol=0.15)
+    np.testing.assert_allclose(out.mean()[0], e, rtol=0.15)
+
+
 # Gradients ---------------------------------------------------------------------------------------
 
 
@@ -166,6 +188,16 @@ def test_bipolar_rates_are_the_autodiff_gradient_over_all_patterns_to_1e_8():
             both(sigma, "bipolar", 4.0, 1e-11), exact, allowed, strict=True
         ):
             np.testing.assert_allclose(force.rate(W), -gradient, rtol=0, atol=atol)
+
+
+@each_law
+def test_rows_block_by_block_are_the_rows_together(name, monkeypatch):
+    W, forces = gaussian_init(7, 9, seed=1), both(0.2, name)
+    together = [(force.energy(W), force.rate(W)) for force in forces]
+    monkeypatch.setattr("flow.noise.BLOCK", 2 * 9 * max(2**ENUMERATED, nodes(name, 1e-4).u.size))
+    for force, (energy, rate) in zip(forces, together, strict=True):
+        np.testing.assert_allclose(force.energy(W), energy, rtol=1e-13)
+        np.testing.assert_allclose(force.rate(W), rate, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("name", ["bipolar", "student-t:5"])
