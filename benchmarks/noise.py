@@ -50,7 +50,7 @@ N, M, C = 8, 16, 4.0
 RATE = FIGURE_4.optimizer.rate
 T_END = RATE * FIGURE_4_STEPS
 STUCK = 0.3
-"""Encodings with a smaller fourth norm, among others that are sparse, count as stuck."""
+"""Encodings of smaller r₄, among others that are sparse, count as stuck."""
 CARRIED = 0.9
 """A feature is on the fewest neurons that carry this share of ‖W_i‖²."""
 
@@ -277,45 +277,61 @@ def sign(fast: bool) -> Part:
 # Figure 5 ----------------------------------------------------------------------------------------
 
 
-def figure5(fast: bool) -> Part:
-    """Final fourth norm and length against λ (no noise) and against σ (bipolar, no ℓ1), five
-    instances, at the end of figure 4's protocol; against σ also with an eighth of its learning
-    rate and eight times its steps."""
-    t_end, points = (0.02 * T_END, 3) if fast else (T_END, 17)
-    W0, times = starts(range(5)), np.array([0.0, t_end])
+def figure5a(fast: bool) -> Part:
+    """Final fourth norm and length against λ without noise, five instances, at the end of figure
+    4's protocol."""
     rows, curves = [], []
     plain = Training(
         network=Network(c=C, lam=0.0), optimizer=Optimizer(method="proximal", rate=RATE)
     )
-
-    def add(what: str, value: float, acting: list[Force], trained: dict[str, Training]) -> None:
-        W = flow(W0, acting, times)[:, -1]
-        seen = {"flow": (fourth(W), np.linalg.norm(W, axis=-1))}
-        for name, training in trained.items():
-            l4, l2 = sgd(W0, training, times, seed=0, together=True)[:, :, -1]
-            seen[name] = (l4, l2)
-        means = {name: [a.mean(axis=1) for a in both] for name, both in seen.items()}
-        cells = [
-            f"{l4.mean():.4g} ({l2.mean():.3g})" if np.isfinite(l4).all() else "diverges"
-            for l4, l2 in means.values()
-        ]
-        rows.append([what, value, *cells, *[""] * (3 - len(cells))])
-        kept = {name: [[short(a.mean()), short(a.std(ddof=1))] for a in both]
-                for name, both in means.items()}  # fmt: skip
-        curves.append({what: short(value), **kept})
-
-    for lam in np.geomspace(1e-4, 2.0, points).tolist():
+    for lam in np.geomspace(1e-4, 2.0, 3 if fast else 17).tolist():
         training = replace(plain, network=replace(plain.network, lam=lam))
-        add("λ", lam, [FeatureBenefit(C), Interference(C), Regularization(lam)], {"sgd": training})
-    for sigma in np.geomspace(0.02, 1.5, points).tolist():
-        slow = noisy("bipolar", sigma, RATE / 8)
-        add("σ", sigma, forces("bipolar", sigma), {"sgd": noisy("bipolar", sigma), "slow": slow})
+        acting: list[Force] = [FeatureBenefit(C), Interference(C), Regularization(lam)]
+        cells, kept = _finals(fast, acting, {"sgd": training})
+        rows.append([lam, *cells])
+        curves.append({"lam": short(lam), **kept})
     return {
-        "columns": ["", "value", "‖W_i‖₄⁴ (‖W_i‖₂), flow", f"training, η = {RATE:g}",
-                    f"η = {RATE / 8:g}"],
+        "columns": ["λ", "‖W_i‖₄⁴ (‖W_i‖₂), flow", f"training, η = {RATE:g}"],
         "rows": rows,
         "curves": curves,
-    }  # fmt: skip
+    }
+
+
+def figure5b(fast: bool) -> Part:
+    """Final fourth norm and length against σ (bipolar, no ℓ1), five instances, at the end of figure
+    4's protocol; also with a quarter of its learning rate and four times its steps."""
+    rows, curves = [], []
+    for sigma in np.geomspace(0.02, 1.5, 3 if fast else 17).tolist():
+        trained = {"sgd": noisy("bipolar", sigma), "slow": noisy("bipolar", sigma, RATE / 4)}
+        cells, kept = _finals(fast, forces("bipolar", sigma), trained)
+        rows.append([sigma, *cells])
+        curves.append({"sigma": short(sigma), **kept})
+    return {
+        "columns": ["σ", "‖W_i‖₄⁴ (‖W_i‖₂), flow", f"training, η = {RATE:g}", f"η = {RATE / 4:g}"],
+        "rows": rows,
+        "curves": curves,
+    }
+
+
+def _finals(
+    fast: bool, acting: list[Force], trained: dict[str, Training]
+) -> tuple[list[str], dict[str, Any]]:
+    """Means over instances as text; mean and standard deviation of ‖W_i‖₄⁴ and ‖W_i‖₂ to keep."""
+    W0, times = starts(range(5)), np.array([0.0, 0.02 * T_END if fast else T_END])
+    W = flow(W0, acting, times)[:, -1]
+    seen = {"flow": np.array([fourth(W), np.linalg.norm(W, axis=-1)])}
+    for name, training in trained.items():
+        seen[name] = sgd(W0, training, times, seed=0, together=True)[:, :, -1]
+    means = {name: both.mean(axis=2) for name, both in seen.items()}
+    cells = [
+        f"{l4.mean():.4g} ({l2.mean():.3g})" if np.isfinite(l4).all() else "diverges"
+        for l4, l2 in means.values()
+    ]
+    kept = {
+        name: [[short(a.mean()), short(a.std(ddof=1))] for a in both]
+        for name, both in means.items()
+    }
+    return cells, kept
 
 
 # Figure 7 ----------------------------------------------------------------------------------------
@@ -324,31 +340,27 @@ def figure5(fast: bool) -> Part:
 def figure7(fast: bool) -> Part:
     """One instance under bipolar noise, encoding by encoding, with its final W: the flow and
     training, σ = 0.15 and the caption's 0.01; and how many encodings are stuck over many starts."""
-    seeds, t_end = (2, 0.02 * T_END) if fast else (40, T_END)
-    looks, grid = np.linspace(0.0, t_end, 101), np.linspace(0.0, t_end, 101)
+    t_end = 0.02 * T_END if fast else T_END
+    grid, ends = np.linspace(0.0, t_end, 101), np.array([0.0, t_end])
     rows, curves = [], []
     for sigma in (0.15, 0.01):
-        acting, training = forces("bipolar", sigma), noisy("bipolar", sigma)
-        W = flow(starts([0]), acting, grid)[0]
-        l4 = sgd(starts([0]), training, looks, seed=0, together=True)[0, 0]
+        W = flow(starts([0]), forces("bipolar", sigma), grid)[0]
+        l4 = sgd(starts([0]), noisy("bipolar", sigma), grid, seed=0, together=True)[0, 0]
         curves.append({"sigma": sigma, "flow": short(fourth(W).T), "sgd": short(l4.T),
                        "final": short(W[-1])})  # fmt: skip
-        for name, ends in (
-            ("flow", fourth(flow(starts(range(seeds)), acting, np.array([0.0, t_end]))[:, -1])),
-            ("SGD", sgd(starts(range(seeds)), training, np.array([0.0, t_end]), seed=3000,
-                        together=False)[0, :, -1]),
-        ):  # fmt: skip
-            stuck = np.sum(ends < STUCK, axis=1)
-            others = ends[ends >= STUCK]
-            share = {k: int(np.sum(stuck == k)) for k in np.unique(stuck)}
-            rows.append([
-                sigma, name, seeds, ", ".join(f"{k}: {v}" for k, v in share.items()),
-                float(np.median(others)) if others.size else "-",
-                float(np.median(ends[ends < STUCK])) if (ends < STUCK).any() else "-",
-            ])  # fmt: skip
+    for n, m, sigma, count in ((N, M, 0.15, 40), (16, 32, 0.15, 6), (N, M, 0.01, 40)):
+        W0 = starts(range(2 if fast else count), n, m)
+        exact = sparsity(flow(W0, forces("bipolar", sigma), ends)[:, -1])
+        l4, l2 = sgd(W0, noisy("bipolar", sigma), ends, seed=3000, together=False)[:, :, -1]
+        for name, r4 in (("flow", exact), ("SGD", l4 / l2**4)):
+            stuck = np.sum(r4 < STUCK, axis=1)
+            shares = [f"{k}: {int(np.sum(stuck == k))}" for k in np.unique(stuck)]
+            medians = (float(np.median(r4[on])) if on.any() else "-"
+                       for on in (r4 >= STUCK, r4 < STUCK))  # fmt: skip
+            rows.append([n, m, sigma, name, len(W0), ", ".join(shares), *medians])
     return {
-        "columns": ["σ", "", "starts", f"encodings below {STUCK}: starts", "median of the others",
-                    "median of those"],
+        "columns": ["n", "m", "σ", "", "starts", f"encodings with r₄ < {STUCK}: starts",
+                    "median r₄ of the others", "of those"],
         "rows": rows,
         "times": short(grid),
         "curves": curves,
@@ -471,7 +483,14 @@ def _counted(runs: list[dict[str, Any]]) -> Part:
 
 # Command line ------------------------------------------------------------------------------------
 
-PARTS = {"figure4": figure4, "rate": rate, "sign": sign, "figure5": figure5, "figure7": figure7}
+PARTS = {
+    "figure4": figure4,
+    "rate": rate,
+    "sign": sign,
+    "figure5a": figure5a,
+    "figure5b": figure5b,
+    "figure7": figure7,
+}
 
 
 def main(
@@ -482,7 +501,7 @@ def main(
     """Measure what noise does.
 
     Args:
-        parts: any of figure4, rate, sign, figure5, figure7, counts.
+        parts: any of figure4, rate, sign, figure5a, figure5b, figure7, counts.
         fast: short runs and few seeds, to see that it works.
         out: JSON file; parts measured before and not asked for now are kept.
     """
