@@ -240,6 +240,18 @@ def test_every_feature_weighs_as_much_as_in_the_full_batch(probability, magnitud
     assert (np.abs(on - 4000 * share) < 5.0 * np.sqrt(4000 * share * (1 - share))).all()
 
 
+def test_every_step_draws_inputs_of_its_own():
+    """A row of the encoder moves only if its feature was drawn: in 60 draws of 5 each one is but
+    for a chance of 8e-6."""
+    training = Training(
+        network=Network(lam=0.0, untied=True), data=Data(batch=1), optimizer=Optimizer(method="sgd")
+    )
+    D, E = gaussian_init(5, 12, seed=0), gaussian_init(5, 12, seed=1)
+    (run,) = train(training, D, encoder0=E, steps=60)
+    assert run.encoder is not None
+    assert (np.abs(run.encoder.final - E).max(axis=1) > 0.0).all()
+
+
 KURTOSIS = {"bipolar": -2.0, "uniform": -1.2, "normal": 0.0, "laplace": 3.0, "student-t": 1.0}
 
 
@@ -298,7 +310,7 @@ def test_random_numbers_belong_to_the_seed_the_stream_and_the_step_alone():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_run_keeps_what_integrate_keeps(dtype, tmp_path):
     W0 = np.stack([gaussian_init(12, 5, seed=s, dtype=dtype) for s in (0, 1)])
-    training, times = proximal(0.01), [0.0, 0.3, 1.0, 2.5]
+    training, times = proximal(0.01), [0.0, 0.3, 1.0, 2.3]  # 2.3 / 0.01 < 230
     runs = train(training, W0, steps=300, save_at=times, record_every=10, metadata=[{"a": 1}, {}])
     forces = forces_of(training.network)
     for run, start in zip(runs, W0, strict=True):
