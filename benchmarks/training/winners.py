@@ -91,12 +91,12 @@ def measure(training: Training, *, m: int, method: str, seeds: Sequence[int]) ->
 
 
 def table(runs: list[Run]) -> Table:
-    """n = 64, λ = 0.01, c = 4, 10 seeds: share of features whose winner (neuron and sign) is the
+    """n = 64, λ = 0.01, c = 4: share of features whose winner (neuron and sign) is the
     flow's; share whose initially largest weight wins in the flow, and in training; polysemantic
     neurons by the authors' window 0.8 ≤ |W| ≤ 1.2, in training and in the flow, ± 95 % intervals
     over seeds; residual: largest |dW/dt| of the flow at the end, of all seeds."""
     columns = [
-        "m", "optimizer", "steps", "flow's winner, %", "largest wins in the flow, %",
+        "m", "optimizer", "seeds", "steps", "flow's winner, %", "largest wins in the flow, %",
         "in training, %", "polysemantic", "the flow's", "slot law", "n²/4m", "residual",
     ]  # fmt: skip
     rows = []
@@ -109,6 +109,7 @@ def table(runs: list[Run]) -> Table:
                 [
                     str(m),
                     method,
+                    str(len(some)),
                     f"{max(run['steps'] for run in some):,}",
                     *(
                         interval([100.0 * run[share] for run in some])
