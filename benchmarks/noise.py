@@ -196,14 +196,24 @@ def ends(fast: bool) -> tuple[list[str], list[list[Any]]]:
 def rate(fast: bool) -> Part:
     """Bipolar noise, σ = 0.15: ‖W_i‖₄⁴ against flow time for learning rates over a factor 8, the
     flow, and what the paper's implicit term alone would do; the same with one feature and two."""
-    seeds, t_end = (3, 50.0) if fast else (20, 400.0)
-    rates, sigma = (0.02, 0.01, 0.005, 0.0025), 0.15
+    rates = (0.02, 0.01, 0.005, 0.0025)
+    few = rates[:1] + rates[-1:]
+    return _rates([(N, M, rates), (2, M, few), (1, M, few)], 3 if fast else 20, fast)
+
+
+def rate16(fast: bool) -> Part:
+    """The same with 16 features on 32 neurons, over a factor 16."""
+    return _rates([(16, 32, (0.02, 0.01, 0.005, 0.0025, 0.00125))], 2 if fast else 6, fast)
+
+
+def _rates(cases: list[tuple[int, int, tuple[float, ...]]], seeds: int, fast: bool) -> Part:
+    sigma, t_end = 0.15, 50.0 if fast else 400.0
     times = np.arange(0.0, t_end + 1.0, 10.0)
     middle = int(np.searchsorted(times, 0.25 * t_end))
     rows, curves = [], []
-    for n in (N, 2, 1):
-        W0 = starts(range(seeds), n)
-        W = flow(W0, forces("bipolar", sigma), times)
+    for n, m, rates in cases:
+        W0 = starts(range(seeds), n, m)
+        W = flow(W0, forces("bipolar", sigma, 1e-4 if n <= N else 1e-3), times)
         exact = fourth(W).mean(axis=2)
         # The implicit term on the weights the flow has reached, where it moves fastest.
         unit = W[:, middle] / np.linalg.norm(W[:, middle], axis=-1, keepdims=True)
@@ -212,7 +222,7 @@ def rate(fast: bool) -> Part:
         curves.append({"n": n, "what": "flow", "l4": short(exact.mean(axis=0)),
                        "error": short(exact.std(axis=0, ddof=1) / seeds**0.5)})  # fmt: skip
         rows.append([n, "flow", *_at(exact, times, t_end), pace, "-"])
-        for eta in rates if n == N else (rates[0], rates[-1]):
+        for eta in rates:
             l4 = sgd(W0, noisy("bipolar", sigma, eta), times, seed=1000, together=False)[0]
             l4 = l4.mean(axis=2)
             alone = implicit_path(W0, times, eta, sigma, -2.0).mean(axis=2)
@@ -301,7 +311,7 @@ def figure5b(fast: bool) -> Part:
     """Final fourth norm and length against σ (bipolar, no ℓ1), five instances, at the end of figure
     4's protocol; also with a quarter of its learning rate and four times its steps."""
     rows, curves = [], []
-    for sigma in np.geomspace(0.02, 1.5, 3 if fast else 17).tolist():
+    for sigma in np.geomspace(0.02, 0.8, 3 if fast else 15).tolist():
         trained = {"sgd": noisy("bipolar", sigma), "slow": noisy("bipolar", sigma, RATE / 4)}
         cells, kept = _finals(fast, forces("bipolar", sigma), trained)
         rows.append([sigma, *cells])
@@ -486,6 +496,7 @@ def _counted(runs: list[dict[str, Any]]) -> Part:
 PARTS = {
     "figure4": figure4,
     "rate": rate,
+    "rate16": rate16,
     "sign": sign,
     "figure5a": figure5a,
     "figure5b": figure5b,
@@ -501,7 +512,7 @@ def main(
     """Measure what noise does.
 
     Args:
-        parts: any of figure4, rate, sign, figure5a, figure5b, figure7, counts.
+        parts: any of figure4, rate, rate16, sign, figure5a, figure5b, figure7, counts.
         fast: short runs and few seeds, to see that it works.
         out: JSON file; parts measured before and not asked for now are kept.
     """
