@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from benchmarks import noise, precision, speed
+from benchmarks import accelerator, noise, precision, speed
 from benchmarks.tables import markdown, provenance
 
 QUESTIONS = {
@@ -24,6 +24,8 @@ QUESTIONS = {
     "startup": speed.startup,
     "exact": speed.exact,
     "noise": noise.ends,
+    "accelerator": accelerator.accelerator,
+    "ensemble": accelerator.ensemble,
 }
 
 
@@ -35,7 +37,8 @@ def main(
     """Measure speed beside error.
 
     Args:
-        questions: any of kernel, whole, precision, adamw, growth, startup, exact, noise.
+        questions: any of kernel, whole, precision, adamw, growth, startup, exact, noise,
+            accelerator, ensemble.
         fast: small sizes and few seeds, to see that it works.
         out: JSON file; tables measured before and not asked for now are kept.
     """
