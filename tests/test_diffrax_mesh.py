@@ -22,7 +22,9 @@ import jax, numpy as np
 if sys.argv[1] != "1":
     jax.distributed.initialize(sys.argv[3], int(sys.argv[1]), int(sys.argv[2]))
 import flow.diffrax_backend as backend
-from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
+from flow import (
+    FeatureBenefit, Interference, Regularization, gaussian_init, integrate, integrate_ensemble,
+)
 
 assert len(jax.devices()) == 8
 mesh = jax.make_mesh((8,), ("neurons",))
@@ -43,16 +45,19 @@ backend._step = step
 width, arguments = calls[0]
 with jax.enable_x64(True):
     program = step.lower(*arguments).compile().as_text()
-collective = "(all-[a-z]+|collective-permute|reduce-scatter)"
-moved = re.findall(r"= .*?\\[([0-9,]*)\\]\\S* " + collective, program)
+collective = re.compile(r"= (.*?) (all-[a-z]+|collective-permute|reduce-scatter)(?:-start)?\\(")
+moved = [found.groups() for found in map(collective.search, program.splitlines()) if found]
 assert any(kind == "all-reduce" for _, kind in moved), moved
-for shape, kind in moved:
-    size = int(np.prod([int(k) for k in shape.split(",") if k]))
-    assert size <= (n * n if kind == "all-reduce" else 8 * n), (shape, kind)
+for shapes, kind in moved:
+    for shape in re.findall(r"\\[([0-9,]*)\\]", shapes):
+        size = int(np.prod([int(k) for k in shape.split(",") if k]))
+        assert size <= (n * n if kind == "all-reduce" else 8 * n), (shape, kind)
 
+pair = [gaussian_init(n, k, seed=1) for k in (m, 900)]
+pair = integrate_ensemble(forces, pair, t_end=2.0, mesh=mesh)
 np.savez(
-    sys.argv[4], weights=run.weights, times=run.times, widths=[w for w, _ in calls],
-    accepted=run.stats["accepted"], extinct=run.observables.nonzeros[-1],
+    sys.argv[4], weights=run.weights, accepted=run.stats["accepted"],
+    widths=[width for width, _ in calls], one=pair[0].final, other=pair[1].final,
 )
 """
 
@@ -75,18 +80,17 @@ def finished(process):
 
 
 def assert_agrees(path):
-    alone = integrate(
-        [FeatureBenefit(), Interference(), Regularization(0.01)],
-        gaussian_init(16, 1000, seed=0),
-        save_at=[2.0],
-        backend="numba",
-    )
+    forces = [FeatureBenefit(), Interference(), Regularization(0.01)]
+    alone = integrate(forces, gaussian_init(16, 1000, seed=0), save_at=[2.0], backend="numba")
     with np.load(path) as spread:
         assert spread["accepted"] == alone.stats["accepted"]
         np.testing.assert_allclose(spread["weights"], alone.weights, atol=1e-8)
         np.testing.assert_array_equal(spread["weights"] == 0.0, alone.weights == 0.0)
         # Every device drops its own dead neurons: 125 columns each, then 64.
         assert list(dict.fromkeys(spread["widths"])) == [1000, 512]
+        for name, m in (("one", 1000), ("other", 900)):
+            member = integrate(forces, gaussian_init(16, m, seed=1), t_end=2.0, backend="numba")
+            np.testing.assert_allclose(spread[name], member.final, atol=1e-8)
 
 
 @pytest.mark.long

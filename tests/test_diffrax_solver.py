@@ -24,7 +24,7 @@ def double_precision():
 
 # A foreign term: ℓ1-regularised least squares, ½‖Aw − b‖² + λ‖w‖₁ ------------------------------
 
-TIMES = np.linspace(0.0, 8.0, 5)
+TIMES = np.array([0.0, 0.01, 0.07, 0.15, 8.0])
 
 
 @eqx.filter_jit
@@ -83,7 +83,7 @@ def test_a_foreign_term_reaches_its_known_limit_with_every_kind_of_saving():
         one, other = (
             np.asarray(s.ys)[np.flatnonzero(np.asarray(s.ts) == t)[0]] for s in (coarse, fine)
         )
-        np.testing.assert_allclose(one, other, atol=1e-2)
+        np.testing.assert_allclose(one, other, atol=2e-3)
 
 
 def test_time_runs_forward_only_and_failure_has_a_name():
