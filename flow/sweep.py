@@ -26,7 +26,7 @@ if __name__ == "__main__" and not __package__:
 from tyro.conf import arg
 
 from flow.memory import available_bytes
-from flow.options import InputError, number, parse_flags, value_spec, whole
+from flow.options import InputError, check_output, number, parse_flags, value_spec, whole
 from flow.sweep_config import Config, read_config
 from flow.sweep_engine import Engine, Executor, Watch
 from flow.sweep_results import Sweep, load
@@ -40,7 +40,13 @@ PROG = "python -m flow.sweep"
 ABOUT = (
     "CONFIG.toml: does the runs that are missing, each written into one SQLite file as it ends; "
     "stop it at any moment, the same command goes on. FILE.sqlite: reads a sweep, for --report "
-    "and --export. Example: python -m flow.sweep map.toml --workers 8 --report"
+    "and --export. Example: python -m flow.sweep map.toml --workers 8 --report\n\n"
+    "A config gives every parameter one value or a list, and stands for all combinations, such "
+    "as: n = 64; m_over_n = [1, 2, 4]; lam_sqrt_m_over_c = { from = 0.01, to = 1.0, log_steps = 7 "
+    "}; seeds = 20, each on a line of its own. Keys: n; m or m_over_n; lam or lam_sqrt_m_over_c; "
+    "seeds (a number or a list); c; c_interference; scale; forces (all, no-FORCE, only-FORCE, or "
+    "names of flow.forces joined by +) and their mu, sigma, distribution, accuracy; backend; rtol; "
+    "t_end (left out: to rest); dtype; max_steps; census. Tables [[grid]] add up."
 )
 BATCH_SECONDS = 0.1
 """Work in a call to a scheduler or an executor: handing one out costs them milliseconds."""
@@ -290,6 +296,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, 2)
     except SweepError as error:
         return _complain(error, 1)
+    except BrokenPipeError:
+        # Whoever reads the report has seen enough; nothing more is to be flushed at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         return _complain(f"expected files that can be written, got: {error}", 2)
 
@@ -307,6 +317,9 @@ def _main(argv: list[str]) -> int:
             f"expected CONFIG.toml or FILE.sqlite first, got {' '.join(argv[:1]) or 'nothing'}"
         )
     path = Path(argv[0])
+    export = options.shown.export
+    if export is not None:
+        check_output("export", _table_of(options.where.out or path, export), overwrite=True)
     if path.suffix == ".toml":
         return _do(path, options, argv)
     sweep = load(path)
@@ -358,10 +371,14 @@ def _do(config: Path, options: SweepOptions, argv: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
+def _table_of(path: Path, export: str) -> Path:
+    return path.with_suffix(".csv") if export == "csv" else Path(export)
+
+
 def _show(sweep: Sweep, options: SweepOptions) -> None:
     export = options.shown.export
     if export is not None:
-        path = sweep.path.with_suffix(".csv") if export == "csv" else Path(export)
+        path = _table_of(sweep.path, export)
         sweep.write_csv(path)
         if not options.shown.quiet:
             print(f"written: {path}", file=sys.stderr)
@@ -370,6 +387,7 @@ def _show(sweep: Sweep, options: SweepOptions) -> None:
 
         for line in report(sweep):
             print(line)
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -46,7 +46,9 @@ def read_config(config: Config) -> tuple[list[Run], str]:
         try:
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise InputError(f"expected TOML, got {path}: {error}") from error
+            raise InputError(
+                f'expected TOML, such as lam = 0.1 and forces = "all", got {path}: {error}'
+            ) from error
         where = f"in {path}: "
         found = _from_table(table, where)
     elif isinstance(config, Mapping):

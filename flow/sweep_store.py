@@ -187,7 +187,10 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], dict[
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"expected the file of a sweep, got {path}, which is not there")
+        raise InputError(
+            f"expected the file of a sweep, or a config that ends in .toml, got {path}, which is "
+            f"not there"
+        )
     with _explained(path):
         db = _open_to_read(path)
         try:
