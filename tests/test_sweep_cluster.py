@@ -217,6 +217,7 @@ def test_an_executor_that_fails_stops_the_sweep_with_a_sentence(tmp_path):
         assert load(tmp_path / "a.sqlite").counts() == {"PENDING": 60}
 
 
+@pytest.mark.long
 def test_a_pool_broken_by_a_killed_process_leaves_rows_that_say_so(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     file = tmp_path / "a.sqlite"

@@ -112,7 +112,7 @@ def kill_many(kills, folder, undisturbed, *, seed, longest):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the workers in /proc")
 def test_twenty_kills_leave_every_row_right(undisturbed, tmp_path):
-    kill_many(20, tmp_path, undisturbed, seed=0, longest=1.2)
+    kill_many(20, tmp_path, undisturbed, seed=0, longest=0.9)
 
 
 @pytest.mark.long
