@@ -311,9 +311,9 @@ def figure5b(fast: bool) -> Part:
     """Final fourth norm and length against σ (bipolar, no ℓ1), five instances, at the end of figure
     4's protocol; also with a quarter of its learning rate and four times its steps."""
     rows, curves = [], []
-    for sigma in np.geomspace(0.02, 0.8, 3 if fast else 15).tolist():
+    for sigma in np.geomspace(0.02, 0.8, 3 if fast else 13).tolist():
         trained = {"sgd": noisy("bipolar", sigma), "slow": noisy("bipolar", sigma, RATE / 4)}
-        cells, kept = _finals(fast, forces("bipolar", sigma), trained)
+        cells, kept = _finals(fast, forces("bipolar", sigma, 1e-3), trained)
         rows.append([sigma, *cells])
         curves.append({"sigma": short(sigma), **kept})
     return {
