@@ -418,7 +418,7 @@ def one_count(n: int, m: int, kind: str, seed: int, t_end: float) -> dict[str, A
         "residual": short(row_residuals(acting, W).max()),
         "r4": short(sparsity(W).mean()), "l2": short(length.mean()),
         "stuck": int(np.sum(sparsity(W) < STUCK)),
-        "states": {state.name: states[state] for state in FeatureState},
+        **{state.name.lower(): states[state] for state in FeatureState},
         "width": short(np.count_nonzero(on, axis=1).mean()),
         "polysemantic": polysemantic_neurons(on), "both_signs": int(np.sum(both)),
         "polysemantic_window": polysemantic_neurons(W, window=AUTHORS_WINDOW),
@@ -457,7 +457,7 @@ def _counted(runs: list[dict[str, Any]]) -> Part:
         some = [r for r in runs if (r["n"], r["m"], r["kind"]) == (n, m, KINDS[k])]
 
         def mean(name: str, some: list[dict[str, Any]] = some) -> float:
-            return float(np.mean([r["states"].get(name, r.get(name)) for r in some]))
+            return float(np.mean([r[name] for r in some]))
 
         count = np.array([float(r["polysemantic"]) for r in some])
         spread = error(count) if len(some) > 1 else float("nan")
@@ -467,9 +467,9 @@ def _counted(runs: list[dict[str, Any]]) -> Part:
                 f"{mean(name):.1f}"
                 for name in (
                     "polysemantic_window",
-                    "MONOSEMANTIC",
-                    "SHARING",
-                    "SPREAD",
+                    "monosemantic",
+                    "sharing",
+                    "spread",
                     "stuck",
                     "width",
                 )
@@ -487,7 +487,7 @@ def _counted(runs: list[dict[str, Any]]) -> Part:
                     "monosemantic", "sharing", "spread", "stuck", "neurons each", "r₄", "‖W_i‖",
                     "mean cosine", "rms", "largest", "> 0.01"],
         "rows": rows,
-        "runs": runs,
+        "runs": {key: [run[key] for run in runs] for key in runs[0]},
     }  # fmt: skip
 
 
@@ -530,7 +530,9 @@ def main(
     for name in parts:
         if name == "counts":
             old = kept.get("counts", {})
-            runs = old.get("runs", []) if old.get("fast") == fast else []
+            columns = old["runs"] if old.get("fast") == fast else {}
+            values = zip(*columns.values(), strict=True)
+            runs = [dict(zip(columns, run, strict=True)) for run in values]
             for part in counts(fast, runs):
                 keep(name, part)
         else:
