@@ -71,8 +71,8 @@ def accelerator(fast: bool) -> Table:
                 sample = jax.jit(lambda W, term=term: term.sample(0.0, W, None))
                 W = jnp.asarray(gaussian_init(n, m, seed=0), dtype)
                 best = _best(lambda: jax.block_until_ready(sample(W)), operations)  # noqa: B023
-                C, overlaps = np.asarray(sample(W).C), np.asarray(sample(W).overlaps)
-                error = _error(np.asarray(W), C, overlaps) if operations < 1e10 else float("nan")
+                found = sample(W)
+                error = _error(np.asarray(W), np.asarray(found.C), np.asarray(found.overlaps))
                 rate = operations / best
                 rows.append(
                     [name, str(np.dtype(dtype)), n, m, 1e3 * best, rate / 1e9, peak / 1e9,
@@ -97,8 +97,12 @@ def _peak(dtype: type, size: int) -> float:
 
 
 def _error(W: np.ndarray, C: np.ndarray, overlaps: np.ndarray) -> float:
+    """Largest error of the drift in some rows, against the definition in float64."""
+    rows = np.unique(np.linspace(0, W.shape[0] - 1, 16).astype(int))
     W = W.astype(float)
-    return float(np.abs(C + overlaps[:, 2:] * W + Interference().rate(W)).max())
+    overlap = np.maximum(W[rows] @ W.T, 0.0)
+    overlap[np.arange(rows.size), rows] = 0.0
+    return float(np.abs(C[rows] + overlaps[rows, 2:] * W[rows] - overlap @ W).max())
 
 
 def ensemble(fast: bool) -> Table:
