@@ -6,6 +6,7 @@ from dataclasses import asdict
 import pytest
 
 pytest.importorskip("jax")
+from benchmarks.training import speed
 from benchmarks.training.__main__ import QUESTIONS, main
 from benchmarks.training.runs import Case, Question, gather, groups
 from flow.training_setup import Training
@@ -67,6 +68,12 @@ def test_the_runs_that_are_shipped_belong_to_the_settings_of_today(name):
     assert {len(row) for row in rows} == {len(columns)}
 
 
-def test_a_question_that_nobody_knows_is_refused(tmp_path):
+def test_questions_folders_and_sizes_that_cannot_be_used_are_refused(tmp_path):
     with pytest.raises(SystemExit, match="unknown question winers; known: order"):
         main(("winers",), folder=tmp_path)
+    with pytest.raises(SystemExit, match="--folder: expected a folder that exists"):
+        main(("order",), folder=tmp_path / "none", max_seconds=0.0)
+    with pytest.raises(SystemExit, match="--sizes: expected any of 1024, 4096"):
+        speed.main((77,), out=tmp_path / "speed.json")
+    with pytest.raises(SystemExit, match="--torch-python: expected"):
+        speed.main((1024,), torch_python=tmp_path / "none", out=tmp_path / "speed.json")

@@ -49,6 +49,8 @@ def main(
     unknown = set(questions) - set(QUESTIONS)
     if unknown:
         raise SystemExit(f"unknown question {', '.join(unknown)}; known: {', '.join(QUESTIONS)}")
+    if folder is not None and not folder.is_dir():
+        raise SystemExit(f"--folder: expected a folder that exists, got {folder}; make it first")
     until = time.perf_counter() + max_seconds
     for name in questions:
         question = QUESTIONS[name]

@@ -125,6 +125,10 @@ def main(
         torch_python: a Python with PyTorch, to time it as well.
         out: JSON file; sizes that are not asked for are kept.
     """
+    if not set(sizes) <= set(SIZES):
+        raise SystemExit(f"--sizes: expected any of {', '.join(map(str, SIZES))}, got {sizes}")
+    if torch_python is not None and not torch_python.is_file():
+        raise SystemExit(f"--torch-python: expected a Python with PyTorch, got {torch_python}")
     kept = json.loads(out.read_text()) if out.exists() else {}
     for m in sizes:
         kept[f"m={m}"] = measure(m, torch_python)
