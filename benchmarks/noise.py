@@ -432,8 +432,8 @@ def one_count(n: int, m: int, kind: str, seed: int, t_end: float) -> dict[str, A
 def wanted(fast: bool) -> Iterator[tuple[int, int, str, int, float]]:
     """The runs of ``counts``, small ones first."""
     sizes, t_end = ((8,), 20.0) if fast else ((16, 32, 64), T_END)
-    for n, ratio, kind in product(sizes, (1, 2, 4), KINDS):
-        for seed in range(2 if fast else {16: 10, 32: 6, 64: 3}[n]):
+    for n, ratio in product(sizes, (1, 2, 4)):
+        for seed, kind in product(range(2 if fast else {16: 10, 32: 6, 64: 3}[n]), KINDS):
             yield n, ratio * n, kind, seed, t_end
 
 
