@@ -50,7 +50,7 @@ DATA = {
 }
 """A batch has every feature about twice or more often, so that gradients are not noisier for
 small p."""
-FROM_REST = ("p = 0.1",)
+FROM_REST = ("p = 0.1", "p = 0.5")
 """Those also begun at the end of the flow without co-occurrence: are collisions undone?"""
 
 
