@@ -36,8 +36,9 @@ _ONE_THREAD = dict.fromkeys(
 )
 _ONE_XLA_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 _READY = "ready"
-_TRIES = 3
-"""Starts that may fail in a row before a worker is given up."""
+_TRIES = 8
+"""Starts that may fail in a row before a worker is given up: one that is killed while it starts
+fails, so a few are bad luck."""
 
 
 class WorkerLost(Exception):

@@ -20,7 +20,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate, sweep
+from flow import (
+    FeatureBenefit,
+    Interference,
+    Regularization,
+    gaussian_init,
+    integrate,
+    sweep,
+    sweep_workers,
+)
 from flow.driver import BACKENDS, DEFAULT_RTOL
 from flow.forces import Force, NoisyFeatureBenefit, NoisyInterference
 from flow.observables import polysemantic_neurons, winners
@@ -574,6 +582,31 @@ def test_a_worker_that_dies_fails_its_own_call_and_is_replaced():
         os.kill(idle, signal.SIGKILL)
         time.sleep(0.1)
         assert pool.submit(os.getpid).result() != idle
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_started_again(monkeypatch):
+    spawn, killed = sweep_workers._spawn, []
+
+    def spawn_and_kill():
+        process = spawn()
+        if len(killed) < 4:
+            killed.append(process.pid)
+            process.kill()
+        return process
+
+    monkeypatch.setattr(sweep_workers, "_spawn", spawn_and_kill)
+    with Workers(1) as pool:
+        assert pool.submit(pow, 2, 5).result() == 32
+    assert len(killed) == 4
+
+
+def test_workers_that_never_start_are_given_up_with_a_sentence(monkeypatch):
+    monkeypatch.setattr(sweep_workers, "_START", "raise SystemExit(3)")
+    with Workers(1) as pool:
+        with pytest.raises(WorkerLost, match=r"in a row that did not.*exit code 3"):
+            pool.submit(pow, 2, 5).result()
+        with pytest.raises(concurrent.futures.BrokenExecutor, match="expected worker processes"):
+            pool.submit(pow, 2, 5)
 
 
 def test_workers_exit_when_the_driver_is_killed():

@@ -29,13 +29,14 @@ def undisturbed(tmp_path_factory):
 
 
 def start(folder):
-    return subprocess.Popen(
-        [sys.executable, "-m", "flow.sweep", "g.toml", "--workers", "2", "--retries", "1000",
-         "--export", "csv"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    with (folder / "g.log").open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flow.sweep", "g.toml", "--workers", "2", "--retries", "1000",
+             "--export", "csv"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=log,
+        )  # fmt: skip
 
 
 def workers_of(driver):
@@ -80,7 +81,7 @@ def kill_many(kills, folder, undisturbed, *, seed, longest):
         while len(progress) < kills:
             time.sleep(rng.uniform(0.0, longest))
             if driver.poll() is not None:  # it was done before: on with a new one
-                assert driver.returncode == 0
+                assert driver.returncode == 0, (folder / "g.log").read_text()[-2000:]
                 assert table.read_text() == undisturbed.to_csv()
                 file.unlink()
                 driver = start(folder)
@@ -96,13 +97,13 @@ def kill_many(kills, folder, undisturbed, *, seed, longest):
             progress.append(check(file, expected))
             if victim == driver.pid:
                 driver = start(folder)
-        assert driver.wait(timeout=60) == 0
+        assert driver.wait(timeout=60) == 0, (folder / "g.log").read_text()[-2000:]
     finally:
         driver.kill()
         driver.wait()
     assert check(file, expected) == len(expected)
     assert table.read_text() == undisturbed.to_csv()
-    assert {path.name for path in folder.iterdir()} == {"g.toml", "g.sqlite", "g.csv"}
+    assert {path.name for path in folder.iterdir()} == {"g.toml", "g.sqlite", "g.csv", "g.log"}
     deadline = time.monotonic() + 5.0
     while any(Path(f"/proc/{pid}").exists() for pid in orphans):
         assert time.monotonic() < deadline, "workers outlive their drivers"
