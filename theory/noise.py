@@ -385,7 +385,7 @@ def simplex_with_one_stuck(n: int) -> Array:
     of ``kurtosis_correction`` noise with kappa < 0 climbs sum_i ||W_i||_4^4 there.  This is a
     maximum of it for n >= 4; that no other than ``simplex_alike`` is one is a conjecture (240
     ascents, n = 3 ... 16, m up to 20; of 118 runs of the flow to t = 2000, n = 16, 32, 64, bipolar
-    and uniform noise, 107 ended within 0.002 of this mean fourth norm, 10 within 0.012 of the
+    and uniform noise, 107 ended within 0.003 of this mean fourth norm, 10 within 0.012 of the
     other, and one still moved).  Zero columns may be added, columns permuted and negated.
     """
     require(n >= 3, "n >= 3", n, "two encodings are opposite: 1 and -1 on one neuron")
