@@ -1,7 +1,6 @@
 """A sweep whose disk is full or cannot be written says so, and its file is whole."""
 
 import os
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -38,19 +37,23 @@ def mounted(folder, flags):
         subprocess.run(["umount", folder], check=True)
 
 
-def limit_files():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, ROOM))
+LIMITED = f"""
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, ({ROOM}, {ROOM}))
+sys.argv[0] = "flow.sweep"
+runpy.run_module("flow.sweep", run_name="__main__", alter_sys=True)
+"""
 
 
 def command(folder, *words, limited=False):
+    start = ["-c", LIMITED] if limited else ["-m", "flow.sweep"]
     return subprocess.run(
-        [sys.executable, "-m", "flow.sweep", "g.toml", *words],
+        [sys.executable, *start, "g.toml", *words],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=100,
-        preexec_fn=limit_files if limited else None,
     )
 
 
