@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from benchmarks import accelerator, noise, precision, speed
+from benchmarks import accelerator, noise, precision, speed, sweep
 from benchmarks.tables import markdown, provenance
 
 QUESTIONS = {
@@ -23,6 +23,7 @@ QUESTIONS = {
     "growth": speed.growth,
     "startup": speed.startup,
     "exact": speed.exact,
+    "sweep": sweep.sweep,
     "noise": noise.ends,
     "accelerator": accelerator.accelerator,
     "ensemble": accelerator.ensemble,
@@ -37,8 +38,8 @@ def main(
     """Measure speed beside error.
 
     Args:
-        questions: any of kernel, whole, precision, adamw, growth, startup, exact, noise,
-            accelerator, ensemble.
+        questions: any of kernel, whole, precision, adamw, growth, startup, exact, sweep,
+            noise, accelerator, ensemble.
         fast: small sizes and few seeds, to see that it works.
         out: JSON file; tables measured before and not asked for now are kept.
     """
