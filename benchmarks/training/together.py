@@ -41,6 +41,7 @@ DATA = {
     "one at a time, full batch": Data(),
     "one at a time, batch 128": Data(batch=128),
     "p = 0.001": Data(probability=0.001, batch=2048),
+    "p = 0.005": Data(probability=0.005, batch=512),
     "p = 0.01": Data(probability=0.01, batch=256),
     "p = 0.03": Data(probability=0.03, batch=128),
     "p = 0.1": Data(probability=0.1, batch=128),
