@@ -24,7 +24,6 @@ QUESTIONS = {
     "startup": speed.startup,
     "exact": speed.exact,
     "sweep": sweep.sweep,
-    "sweep": sweep.sweep,
     "noise": noise.ends,
     "accelerator": accelerator.accelerator,
     "ensemble": accelerator.ensemble,
