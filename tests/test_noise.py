@@ -341,11 +341,13 @@ def test_with_l1_the_noisy_flow_comes_to_rest_with_exact_zeros():
     }  # fmt: skip
 
 
-def test_conventions_agree():
+@pytest.mark.parametrize("alone", [False, True], ids=["both", "interference alone"])
+def test_conventions_agree(alone):
     """(c, λ, t) and (1, λ/c, c t) describe the same path."""
     W0 = gaussian_init(5, 7, seed=3)
-    one = integrate([*both(0.15, "uniform"), Regularization(0.01)], W0, t_end=20.0)
-    four = integrate([*both(0.15, "uniform", 4.0), Regularization(0.04)], W0, t_end=5.0)
+    slow, fast = (both(0.15, "uniform", c)[alone:] for c in (1.0, 4.0))
+    one = integrate([*slow, Regularization(0.01)], W0, t_end=20.0)
+    four = integrate([*fast, Regularization(0.04)], W0, t_end=5.0)
     np.testing.assert_allclose(one.final, four.final, atol=1e-10)
     assert one.stats["accepted"] == four.stats["accepted"]
 
