@@ -5,8 +5,19 @@ else) and `main`; its docstring's first paragraph is what the gallery says about
 """
 
 FIGURES = (
+    "animation",
+    "fig1_network",
     "fig2_sparsification",
+    "fig3_counts",
+    "fig4_noise",
+    "fig5_strength",
     "fig6_relative_variance",
+    "fig7_stuck",
     "universal_law",
+    "malign_collision",
+    "plateau",
+    "winners",
+    "work_precision",
+    "learning_rate",
 )
 """Names of the figures, which are those of their modules, in the order of the gallery."""

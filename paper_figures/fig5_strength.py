@@ -1,0 +1,94 @@
+"""Figure 5 of the paper: the final fourth norm against the strength of ℓ1 (a) and of bipolar noise
+(b), in training and in the flow: it grows with strength and collapses where encodings lose their
+length; for ℓ1 that is at the critical λ = 2c/3√3, above which no weight survives.
+
+Mean ± standard deviation over five instances, n = 8, m = 16, c = 4, at t = 2000. Measured by
+`python -m benchmarks.noise figure5a figure5b`. The paper does not state its settings. Sources:
+paper, appendix D; THE_FLOW sections 2, 6 and 7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from paper_figures import making, stored, style
+from paper_figures.cache import Data
+from theory.equilibrium import critical_lambda
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Where the measurements are: n = 8, m = 16."""
+
+    files: tuple[str, ...] = ("benchmarks/noise.json",)
+    n: int = 8
+    m: int = 16
+    c: float = 4.0
+
+
+FULL = Parameters()
+FAST = FULL
+
+
+def compute(p: Parameters) -> Data:
+    """Per panel: strengths, and (k, 2, 2) fourth norm and length, mean and standard deviation."""
+    data = {
+        "m": np.array(p.m), "n": np.array(p.n), "critical": critical_lambda(c=p.c),
+    }  # fmt: skip
+    for panel, strength in (("a", "lam"), ("b", "sigma")):
+        curves = stored.part(p.files[0], f"figure5{panel}")["curves"]
+        data[f"{panel}_strength"] = stored.array([curve[strength] for curve in curves])
+        for name in ("flow", "sgd"):
+            data[f"{panel}_{name}"] = stored.array([curve[name] for curve in curves])
+    return data
+
+
+def plot(data: Data) -> Figure:
+    """Fourth norm and length against λ and σ."""
+    figure, axes = style.canvas(8.6, 2, 1)
+    _panel(axes[0], data, "a")
+    _panel(axes[1], data, "b")
+    critical = float(data["critical"])
+    axes[0].axvline(critical, color="black", lw=1.2, ls=style.DASHED)
+    axes[0].annotate(f"critical λ = {critical:.2f}", (critical, 0.06), xytext=(-6, 0),
+                     textcoords="offset points", ha="right", va="center")  # fmt: skip
+    axes[0].set_title("(a) ℓ1, no noise")
+    axes[0].set_xlabel("λ")
+    axes[1].set_title("(b) bipolar noise, no ℓ1")
+    axes[1].set_xlabel("σ")
+    axes[0].legend(loc="center", bbox_to_anchor=(0.5, 0.5))
+    figure.suptitle(f"n = {int(data['n'])}, m = {int(data['m'])}, c = 4, t = 2000, 5 instances: "
+                    "mean ± standard deviation", fontsize=12, x=0.01, ha="left")  # fmt: skip
+    return figure
+
+
+def _panel(axis: Axes, data: Data, panel: str) -> None:
+    x = data[f"{panel}_strength"]
+    flow, sgd = data[f"{panel}_flow"], data[f"{panel}_sgd"]
+    axis.axhline(3 / int(data["m"]), color=style.GREY, ls=style.DOTTED, lw=1.4, label="3/m")
+    axis.plot(x, flow[:, 1, 0], color=style.ORANGE, lw=1.8, ls=style.DASHED,
+              label=r"$\|W_i\|_2$, flow")  # fmt: skip
+    axis.errorbar(x, *flow[:, 0].T, color=style.BLUE, lw=1.8, capsize=3,
+                  label=r"$\|W_i\|_4^4$, flow")  # fmt: skip
+    axis.errorbar(1.03 * x, sgd[:, 0, 0], sgd[:, 0, 1], fmt="s", color=style.RED, mfc="white",
+                  ms=6, lw=1.2, capsize=3, label=r"$\|W_i\|_4^4$, training, η = 0.02")  # fmt: skip
+    diverged = x[np.isnan(sgd[:, 0, 0])]
+    if diverged.size:
+        axis.plot(diverged, np.full(diverged.size, 0.9), "x", color=style.RED, ms=8, mew=2)
+        axis.annotate("training\ndiverges", (diverged[0], 0.86), va="top")
+    axis.set_xscale("log")
+    axis.set_ylim(-0.02, 1.08)
+    axis.set_ylabel("mean over encodings")
+
+
+def main() -> None:
+    """Make this figure."""
+    making.main("fig5_strength")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The plateau: with interference the number of non-zeros of an encoding stops falling at about n/2
+and then collapses at once, while without it it falls as 1/(λt)². It is there where neurons are
+about as many as features, and gone when they are 32 times as many.
+
+Mean over features of one run each; measured, not explained. Source: THE_FLOW section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
+from paper_figures import making, style
+from paper_figures.cache import Data
+from theory.universal import universal_law
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The same start with interference on and off, c = 1."""
+
+    n: int = 64
+    lam: float = 0.004
+    m_over_n: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    seed: int = 0
+    last: float = 3.0
+    """λt at which runs end"""
+
+
+FULL = Parameters()
+FAST = Parameters(n=32, lam=0.005, m_over_n=(1, 2, 4, 8))
+
+
+def compute(p: Parameters) -> Data:
+    """For every ratio (2, times): mean m', interference on and off; and the law (2, k)."""
+    scaled = np.geomspace(2e-3, p.last, 160)
+    data = {
+        "n": np.array(p.n), "lam": np.array(p.lam), "seed": np.array(p.seed),
+        "ratios": np.array(p.m_over_n), "time": scaled,
+    }  # fmt: skip
+    for ratio in tqdm(p.m_over_n, desc="ratios", leave=False, disable=None):
+        m = ratio * p.n
+        W0 = gaussian_init(p.n, m, seed=p.seed)
+        rows = []
+        for more in ([Interference()], []):
+            run = integrate(
+                [FeatureBenefit(), Regularization(p.lam), *more], W0, t_end=p.last / p.lam
+            )
+            seen = run.observables
+            rows.append(np.interp(scaled, p.lam * seen.times, seen.nonzeros.mean(axis=1)))
+        coupling = p.lam * np.sqrt(m)
+        law = universal_law(np.linspace(0.01, 5.0, 400), coupling=min(coupling, 1.0))
+        shown = (law.survivors * m >= 2) & (law.time / np.sqrt(m) >= scaled[0])
+        data[f"ratio{ratio}"] = np.array(rows)
+        data[f"law{ratio}"] = np.array([law.time / np.sqrt(m), law.survivors * m])[:, shown]
+    return data
+
+
+def plot(data: Data) -> Figure:
+    """One panel for each ratio."""
+    ratios, n = data["ratios"], int(data["n"])
+    rows = (len(ratios) + 1) // 2
+    figure, axes = style.canvas(0.6 + 2.8 * rows, rows, 2, sharex=True, sharey=True, squeeze=False)
+    for axis, ratio in zip(axes.flat, ratios, strict=False):
+        on, off = data[f"ratio{ratio}"]
+        axis.axhline(n / 2, color=style.GREY, lw=1.2, ls=style.DOTTED, label="n/2")
+        axis.plot(data["time"], off, color=style.ORANGE, lw=3.0, label="interference off")
+        axis.plot(*data[f"law{ratio}"], color="black", lw=1.2, ls=style.DASHED,
+                  label="universal law")  # fmt: skip
+        axis.plot(data["time"], on, color=style.BLUE, lw=2.2, label="interference on")
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_title(f"n/m = 1/{ratio}" if ratio > 1 else "n/m = 1")
+    for axis in axes[-1]:
+        axis.set_xlabel("λt")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("non-zeros m'")
+    axes[0, 0].legend(loc="lower left")
+    figure.suptitle(f"n = {n}, λ = {float(data['lam']):g}, c = 1, seed {int(data['seed'])}, "
+                    "means over features",
+                    x=0.01, ha="left", fontsize=12)  # fmt: skip
+    return figure
+
+
+def main() -> None:
+    """Make this figure."""
+    making.main("plateau")
+
+
+if __name__ == "__main__":
+    main()
