@@ -1,8 +1,15 @@
 """``python -m paper_figures [FIGURE …] [--fast] [--pdf] [--out DIR]``."""
 
+import sys
+
 import tyro
 
+from flow.options import InputError
 from paper_figures.making import command_line
 
 if __name__ == "__main__":
-    tyro.cli(command_line)
+    try:
+        tyro.cli(command_line, prog="python -m paper_figures")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,6 +1,6 @@
 """Figure 7 of the paper: under bipolar noise seven of eight encodings become sparse and one is
-stuck, in SGD as in the flow of the expected loss; it has −1/√7 where the others are, which is what
-is left for it when all overlaps are equal and negative. At the caption's σ = 0.01 none of it
+stuck, in SGD as in the flow of the expected loss; it has ±1/√7 on the others' neurons, which is
+what is left for it when all overlaps are equal and negative. At the caption's σ = 0.01 none of it
 happens: σ = 0.15 is drawn.
 
 One instance, n = 8, m = 16, c = 4. Measured by `python -m benchmarks.noise figure7`. Sources:

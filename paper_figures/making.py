@@ -16,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from flow.files import written_aside
+from flow.options import InputError
 from paper_figures import FIGURES, style
 from paper_figures.cache import Data, code, kept, key
 
@@ -68,14 +69,14 @@ def load(name: str) -> FigureModule:
 
 
 def named(wanted: Sequence[str]) -> list[str]:
-    """Names of figures from their beginnings (``fig3``), all for none; SystemExit if unknown."""
+    """Names of figures from their beginnings (``fig3``), all for none; InputError if unknown."""
     found: list[str] = []
     for word in wanted or FIGURES:
         fits = [name for name in FIGURES if name == word] or [
             name for name in FIGURES if name.startswith(word)
         ]
         if not fits:
-            raise SystemExit(
+            raise InputError(
                 f"expected names of figures, got {word!r}; known: {', '.join(FIGURES)}"
             )
         found += [name for name in fits if name not in found]
@@ -148,7 +149,7 @@ def gallery(fast: bool = False) -> str:
         about = inspect.cleandoc(module.__doc__ or "").split("\n\n")[0].replace("\n", " ")
         given = ", ".join(f"{key} = {_shown(value)}" for key, value in asdict(p).items())
         parts.append(
-            f"## {name}\n\n![{about}]({name}{suffix(name)})\n\n{about}\n\n"
+            f"## {name}\n\n![{name}]({name}{suffix(name)})\n\n{about}\n\n"
             f"`python -m paper_figures {name}{flag}` ({given})\n"
         )
     return "\n".join(parts)
@@ -187,6 +188,8 @@ def command_line(
 
 def main(name: str) -> None:
     """The command line of one figure's module."""
-    make_one = tyro.cli(Options, description=f"Make the figure {name}.")
+    make_one = tyro.cli(
+        Options, prog=f"python -m paper_figures.{name}", description=f"Make the figure {name}."
+    )
     for path in make(name, make_one):
         print(path)

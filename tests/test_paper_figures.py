@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from flow.observables import mean_and_interval
+from flow.options import InputError
 from flow.sweep import run
 from flow.sweep_runs import Run
 from paper_figures import (
@@ -104,8 +107,30 @@ def test_the_gallery_is_that_of_the_modules_and_every_figure_is_there() -> None:
 def test_a_beginning_names_a_figure_and_a_wrong_name_is_refused() -> None:
     assert making.named(["fig2"]) == ["fig2_sparsification"]
     assert making.named([]) == list(FIGURES)
-    with pytest.raises(SystemExit, match="fig9"):
+    with pytest.raises(InputError, match="fig9"):
         making.named(["fig9"])
+
+
+def test_the_command_makes_what_is_named_with_its_page_and_the_same_bytes_in_every_process(
+    tmp_path: Path,
+) -> None:
+    found = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        command = [sys.executable, "-m", "paper_figures", "fig1", "--fast", "--pdf"]
+        command += ["--out", str(folder), "--cache", str(folder / "cache")]
+        subprocess.run(command, cwd=making.HERE.parent, check=True, capture_output=True)
+        found.append({path.name: path.read_bytes() for path in folder.glob("*.*")})
+    assert found[0] == found[1]
+    assert set(found[0]) == {"fig1_network.png", "fig1_network.pdf", "README.md"}
+    assert found[0]["README.md"].decode() == making.gallery(fast=True)
+
+
+def test_a_name_that_is_not_known_gives_one_line_and_no_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "paper_figures", "fig9", "--out", str(tmp_path)]
+    result = subprocess.run(command, cwd=making.HERE.parent, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: expected names of figures, got 'fig9'")
+    assert list(tmp_path.iterdir()) == []
 
 
 # Numbers that are kept ---------------------------------------------------------------------------
