@@ -88,9 +88,12 @@ def plot(data: Data) -> making.Film:
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]
         frames.append(Image.fromarray(pixels.copy()))
-    # One palette, or colours would flicker: that of first, middle and last frame together.
-    some = [np.asarray(frames[k]) for k in (0, len(frames) // 2, -1)]
-    palette = Image.fromarray(np.vstack(some)).quantize(96)
+    # One palette, or colours would flicker: those of W, and of three frames together.
+    some = Image.fromarray(np.vstack([np.asarray(frames[k]) for k in (0, len(frames) // 2, -1)]))
+    weights = np.round(255 * style.SIGNED(np.linspace(0.0, 1.0, 127))[:, :3]).astype(int)
+    others = some.quantize(128).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([255, 255, 255, *weights.ravel().tolist(), *others[: 3 * 128]])
     return [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
 
 

@@ -72,7 +72,7 @@ def plot(data: Data) -> Figure:
                      label="3/m: a random direction")  # fmt: skip
         axis.set_title(f"{law} noise")
         axis.set_ylabel(r"mean $\|W_i\|_4^4$")
-    for sigma, time, height in ((0.15, 170, 0.58), (0.1, 480, 0.46), (0.07, 1100, 0.28)):
+    for sigma, time, height in ((0.15, 60, 0.83), (0.1, 480, 0.46), (0.07, 1000, 0.29)):
         axes[0].annotate(f"σ = {sigma:g}", (time, height))
     end = data["sgd_times"][-1]
     axes[0].plot(np.full(3, 1.015 * end), data["published"][:, 1], "x", color=style.RED, ms=9,
