@@ -1,4 +1,6 @@
-"""Hypothesis profile for the whole suite."""
+"""Hypothesis profile for the whole suite, and manners among its processes."""
+
+import os
 
 from hypothesis import HealthCheck, settings
 
@@ -6,3 +8,8 @@ settings.register_profile(
     "suite", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("suite")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Processes share the cores: a thread that has nothing to do must not wait by spinning.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
