@@ -163,9 +163,9 @@ def _made(data: Data) -> str:
     if data["adamw"].size:
         at, instances = data["adamw"][[0, 3]].astype(int)
         lines += [
-            "AdamW: lr 1e-3, 7,500 steps,",
-            f"{', '.join(map(str, instances))} seeds at",
-            f"m = {', '.join(map(str, at))}",
+            "AdamW: the authors' 7,500 steps,",
+            f"{', '.join(map(str, instances))} seeds (theirs: 16 each)",
+            f"at m = {', '.join(map(str, at))} only",
         ]
     return "\n".join(lines)
 
