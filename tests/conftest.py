@@ -1,6 +1,7 @@
 """Hypothesis profile for the whole suite, and manners among its processes."""
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -13,3 +14,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Processes share the cores: a thread that has nothing to do must not wait by spinning.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# Started in the background, a suite ignores Ctrl-C, and so would the commands it interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
