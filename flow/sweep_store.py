@@ -192,7 +192,7 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], dict[
             f"not there"
         )
     with _explained(path):
-        db = _open_to_read(path)
+        db = open_to_read(path)
         try:
             if check_format(db, path):
                 return [], {}
@@ -208,17 +208,29 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], dict[
     return rows, software
 
 
-def _open_to_read(path: Path) -> sqlite3.Connection:
-    name = path.resolve().as_uri()
-    db = sqlite3.connect(f"{name}?mode=ro", uri=True, timeout=60.0)
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """A connection within a transaction: all that is read is of one moment.
+
+    What a killed driver had begun is finished or taken back first; where only the folder's being
+    read-only stands against a log, the file is read as it is, for nobody can change it there.
+    """
     try:
-        db.execute("PRAGMA schema_version").fetchone()
+        return _reading(path, "mode=ro")
     except sqlite3.OperationalError:
+        unfinished = any(path.with_name(path.name + end).exists() for end in ("-wal", "-journal"))
+        return _reading(path, "mode=rw" if unfinished else "immutable=1")
+
+
+def _reading(path: Path, how: str) -> sqlite3.Connection:
+    db = sqlite3.connect(
+        f"{path.resolve().as_uri()}?{how}", uri=True, isolation_level=None, timeout=60.0
+    )
+    try:
+        db.execute("BEGIN")
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
         db.close()
-        if path.with_name(path.name + "-wal").exists():
-            raise
-        # A file in write-ahead mode in a folder that cannot be written: nobody changes it there.
-        db = sqlite3.connect(f"{name}?immutable=1", uri=True)
+        raise
     return db
 
 

@@ -663,6 +663,24 @@ def test_a_sweep_at_rest_is_one_file(done):
     assert [path.name for path in done.path.parent.iterdir()] == [done.path.name]
 
 
+def test_a_write_that_a_kill_cut_short_is_taken_back_before_reading(here, tmp_path):
+    file = run(GRID, tmp_path / "a.sqlite", executor=here).path
+    before = load(file).rows
+    writer = sqlite3.connect(file, isolation_level=None)
+    assert writer.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
+    writer.execute("PRAGMA cache_size=1")  # pages go to the file before the commit
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("UPDATE runs SET message = hex(zeroblob(3000)), polysemantic = -1")
+    half = tmp_path / "half.sqlite"
+    for end in ("", "-journal"):
+        half.with_name(half.name + end).write_bytes(file.with_name(file.name + end).read_bytes())
+    writer.execute("ROLLBACK")
+    writer.close()
+    assert half.read_bytes() != file.read_bytes()
+    assert load(half).rows == before
+    assert not half.with_name("half.sqlite-journal").exists()
+
+
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "lustre"])
 def test_network_file_systems_get_a_rollback_journal(tmp_path, kind):
     mounts = f"/dev/x / ext4 rw 0 0\nserver:/x {tmp_path} {kind} rw 0 0\n"

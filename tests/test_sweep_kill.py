@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 
 from flow.sweep import load, run
 from flow.sweep_results import EXPORTED
+from flow.sweep_store import open_to_read
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "n = 16\nm = [16, 32]\nlam = 0.02\nseeds = 20\n"
@@ -55,7 +55,7 @@ def check(file, expected):
     if not file.exists():
         return 0
     found = load(file)
-    db = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=60.0)
+    db = open_to_read(file)
     assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     db.close()
     for row in found.rows:
