@@ -14,6 +14,7 @@ import tyro
 
 from benchmarks import accelerator, noise, precision, speed, sweep
 from benchmarks.tables import markdown, provenance
+from flow.files import written_aside
 
 QUESTIONS = {
     "kernel": speed.kernel,
@@ -53,8 +54,10 @@ def main(
         columns, rows = measure(fast)
         print(markdown(columns, rows), flush=True)
         kept[name] = {"columns": columns, "rows": rows, "fast": fast, **provenance()}
-        _replace(out, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-        _replace(out.with_suffix(".md"), _page(kept))
+        text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
+        for path, content in ((out, text), (out.with_suffix(".md"), _page(kept))):
+            with written_aside(path) as file:
+                file.write(content.encode())
 
 
 def _page(kept: dict[str, dict[str, Any]]) -> str:
@@ -69,12 +72,6 @@ def _page(kept: dict[str, dict[str, Any]]) -> str:
                 f"## {name}{fast}\n\n{inspect.getdoc(QUESTIONS[name])}\n\n{rows}\n\n{how}.\n"
             )
     return "\n".join(parts)
-
-
-def _replace(path: Path, text: str) -> None:
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(text)
-    aside.replace(path)
 
 
 if __name__ == "__main__":

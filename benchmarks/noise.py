@@ -33,6 +33,7 @@ from flow import (
     gaussian_init,
     integrate,
 )
+from flow.files import written_aside
 from flow.forces import Force
 from flow.observables import (
     AUTHORS_WINDOW,
@@ -523,9 +524,8 @@ def main(
 
     def keep(name: str, part: Part) -> None:
         kept[name] = {**part, "fast": fast, **provenance()}
-        aside = out.with_suffix(".part")
-        aside.write_text(json.dumps(kept, ensure_ascii=False) + "\n")
-        aside.replace(out)
+        with written_aside(out) as file:
+            file.write((json.dumps(kept, ensure_ascii=False) + "\n").encode())
 
     for name in parts:
         if name == "counts":

@@ -7,12 +7,12 @@ between machines.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from typing import Any
 
 import numpy as np
 
+from benchmarks.pytorch import pytorch_adamw
 from benchmarks.tables import in_fresh_process, seconds
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.field import Field
@@ -126,30 +126,6 @@ def whole(fast: bool) -> Table:
     return [*columns, "status", "peak MiB"], rows
 
 
-_ADAMW = """
-import time, numpy as np, torch
-from flow import gaussian_init
-torch.set_num_threads({threads})
-x = torch.eye({n})
-W = torch.nn.Parameter(torch.tensor(gaussian_init({n}, {m}, seed=0), dtype=torch.float32))
-optimizer = torch.optim.AdamW([W], lr=1e-3)
-def step():
-    optimizer.zero_grad()
-    y = torch.relu(x @ W @ W.T)
-    (((y - x) ** 2).sum() + {lam} * W.abs().sum()).backward()
-    optimizer.step()
-for _ in range(30):
-    step()
-times = []
-for _ in range(3):
-    began = time.perf_counter()
-    for _ in range(30):
-        step()
-    times.append((time.perf_counter() - began) / 30)
-result = dict(step=float(np.median(times)), version=torch.__version__)
-"""
-
-
 def adamw(fast: bool) -> Table:
     """The flow of figure 3's loss, c = 4 and λ = 1e-3, beside what its authors did in PyTorch
     (``pip install -e '.[peers]'``): 7,500 float32 full-batch AdamW steps of the same network,
@@ -159,17 +135,16 @@ def adamw(fast: bool) -> Table:
     n, lam, steps, rate = 256, 1e-3, 7_500, 1e-3
     for m in (256,) if fast else (256, 1024, 4096):
         try:
-            code = _ADAMW.format(n=n, m=m, lam=lam, threads=os.cpu_count())
-            peer = in_fresh_process(code)
+            peer = pytorch_adamw(n, m, "x @ W @ W.T", steps=30, repeats=3)
         except subprocess.CalledProcessError as failure:
             reason = failure.stderr.strip().splitlines()[-1]
             rows.append([n, m, reason, *[None] * 6])
             continue
-        trained = steps * peer["step"]
+        trained = steps * peer["median"]
         for dtype, t_end in (("float64", None), ("float32", None), ("float32", steps * rate)):
             ours = _timed_run(n, m, lam, 4.0, 3, dtype, t_end)
             rows.append([
-                n, m, f"PyTorch {peer['version']}", 1e3 * peer["step"], trained,
+                n, m, f"PyTorch {peer['torch']}", 1e3 * peer["median"], trained,
                 dtype, ours["t"], ours["median"], trained / ours["median"],
             ])  # fmt: skip
     columns = ["n", "m", "peer", "AdamW ms/step", "7,500 steps s", "flow", "to t", "flow s"]

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from flow import report
+from flow.provenance import processor, versions
 
 
 def provenance() -> dict[str, Any]:
@@ -23,18 +25,10 @@ def provenance() -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(),
         "cores": os.cpu_count(),
-        "processor": _processor(),
+        "processor": processor(),
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **versions(*packages),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def seconds(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
@@ -48,7 +42,7 @@ def seconds(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
     return float(np.median(times)), min(times)
 
 
-def in_fresh_process(code: str) -> dict[str, Any]:
+def in_fresh_process(code: str, *, python: Path = Path(sys.executable)) -> dict[str, Any]:
     """Run `code` in a new interpreter; what it prints last must be a JSON object.
 
     The peak memory of that process is added as ``peak_MiB``: a measurement is not blurred by
@@ -61,7 +55,7 @@ def in_fresh_process(code: str) -> dict[str, Any]:
         "\nprint(_json.dumps({**result, 'peak_MiB': int(_peak[1]) / 1024}))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd()
+        [python, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd()
     )
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -73,12 +67,5 @@ def show(value: Any) -> str:
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A markdown table, columns padded so that it reads in a terminal too."""
-    cells = [list(columns), *[[show(value) for value in row] for row in rows]]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(columns))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in cells
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    """A Markdown table of values."""
+    return report.markdown([list(columns), *[[show(value) for value in row] for row in rows]])

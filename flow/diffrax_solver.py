@@ -36,7 +36,7 @@ from flow.diffrax_rows import (
     row_sum,
     scalar_dtype,
 )
-from flow.forces import Force, Slots, sum_slots
+from flow.forces import Force, Slots, sum_slots, with_jump
 from flow.kernels import POWER_ITERATIONS
 from flow.schemes import (
     _DAMPING,
@@ -130,8 +130,7 @@ class SemilinearTerm(diffrax.AbstractTerm):
         growth -= self.growth_quadratic * row_sum(W * W)
         lam = jnp.asarray(self.l1, dtype)
         smooth = growth.astype(dtype)[..., None] * W - sample.C
-        released = jnp.sign(smooth) * jnp.maximum(jnp.abs(smooth) - lam, 0.0)
-        return jnp.where(W != 0.0, smooth - lam * jnp.sign(W), released)
+        return with_jump(smooth, lam, W)
 
     def contr(self, t0: Array, t1: Array, **kwargs: Any) -> Array:
         return t1 - t0

@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, NamedTuple
 
 import numba
@@ -20,6 +19,8 @@ from flow.events import EventRecorder, Events, exact_events
 from flow.exact import ExactFlow
 from flow.field import Field, State
 from flow.forces import Force, Slots, Summary, sum_slots
+from flow.initial import check_entries
+from flow.provenance import versions
 from flow.requests import Attempt, Computer, Place, Renew, Request
 from flow.schemes import (
     LONGEST_GROWTH,
@@ -209,8 +210,8 @@ def check_problem(
 
 @contextmanager
 def prepared(size: int) -> Iterator[None]:
-    """Settings of a run: results must not depend on the number of BLAS threads, so tiles run BLAS
-    with one; a run that overflows ends with a status, not with warnings."""
+    """Settings of a run: results must not depend on the number of BLAS threads, so slices run
+    BLAS with one; a run that overflows ends with a status, not with warnings."""
     with (
         threadpool_limits(limits=1, user_api="blas"),
         np.errstate(over="ignore", invalid="ignore"),
@@ -228,7 +229,7 @@ def trajectory(
     certificate = run.certificate or certify(
         problem.forces, run.weights[-1], tolerance=limits.tolerance, curvature=False
     )
-    on_device = problem.backend == "diffrax"
+    on_device = ("jax", "diffrax") if problem.backend == "diffrax" else ()
     return Trajectory(
         times=np.array(run.times),
         weights=np.stack(run.weights),
@@ -256,7 +257,7 @@ def trajectory(
             "events": problem.events,
             "overlap_events": problem.overlap_events,
         },
-        versions=_versions("jax", "diffrax") if on_device else _versions(),
+        versions={**versions("incidental-flow", "numpy", "numba", "scipy", *on_device)},
         metadata=dict(metadata or {}),
     )
 
@@ -307,12 +308,7 @@ def _check_weights(W0: np.ndarray, finite: bool) -> np.ndarray:
     W0 = np.asarray(W0)
     if W0.ndim != 2 or 0 in W0.shape:
         raise ValueError(f"W0 must be (n features, m neurons) with n, m >= 1, got shape {W0.shape}")
-    if W0.dtype not in (np.float32, np.float64):
-        raise ValueError(
-            f"W0 must be float32 or float64, got {W0.dtype}; convert it with W0.astype(float)"
-        )
-    if finite and not np.isfinite(W0).all():
-        raise ValueError("W0 must be finite, got NaN or infinity")
+    check_entries("W0", W0, finite=finite)
     return np.ascontiguousarray(W0)
 
 
@@ -359,16 +355,6 @@ def _choose_backend(
                 f"leave it out, or use backend 'numba'"
             )
     return backend
-
-
-def _versions(*more: str) -> dict[str, str]:
-    found = {}
-    for name in ("incidental-flow", "numpy", "numba", "scipy", *more):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 # Recording ---------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from flow.options import (
     InputError,
     check_output,
     choice,
+    exit_code,
     file_name,
     number,
     parse_flags,
@@ -183,12 +184,7 @@ def rescale(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: this process's) and return its exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        return _edit(argv)
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    return exit_code(_edit, argv)
 
 
 def _edit(argv: list[str]) -> int:

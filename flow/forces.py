@@ -484,5 +484,11 @@ def velocity(forces: Sequence[Force], W: Array) -> Array:
         if force.l1 == 0.0:
             smooth = smooth + force.rate(W)
     lam = sum(force.l1 for force in forces)
+    return with_jump(smooth, lam, W)
+
+
+def with_jump(smooth: Array, lam: Any, W: Array) -> Array:
+    """dW/dt where the forces but regularization add up to `smooth`: see :func:`velocity`."""
+    xp = W.__array_namespace__()
     released = xp.sign(smooth) * xp.maximum(xp.abs(smooth) - lam, 0.0)
     return xp.where(W != 0, smooth - lam * xp.sign(W), released)

@@ -39,3 +39,14 @@ def gaussian_init(
         raise ValueError(f"scale must be a finite number >= 0, got {scale!r}")
     W = np.random.default_rng(seed).normal(0.0, scale / np.sqrt(m), (n, m))
     return W.astype(dtype, copy=False)
+
+
+def check_entries(name: str, W: np.ndarray, *, finite: bool = True) -> None:
+    """ValueError unless W is float32 or float64 and, if asked for, finite."""
+    if W.dtype not in (np.float32, np.float64):
+        raise ValueError(
+            f"{name} must be float32 or float64, got {W.dtype}; "
+            f"convert it with {name}.astype(float)"
+        )
+    if finite and not np.isfinite(W).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import math
 import os
+import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,42 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 class InputError(Exception):
     """Something the user gave cannot be used: one line with expected, got and remedy."""
+
+
+# Running -----------------------------------------------------------------------------------------
+
+
+def exit_code(command: Callable[[list[str]], int], argv: Sequence[str] | None) -> int:
+    """The exit code of a command line `argv` (default: this process's), its errors in one line.
+
+    2 for input that cannot be used, 130 after Ctrl-C, else what `command` returns.
+    """
+    try:
+        code = command(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except InputError as error:
+        return complain(error, 2)
+    except BrokenPipeError:
+        # Whoever reads has seen enough; nothing more is to be flushed at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return complain(f"expected files that can be written, got: {error}", 2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def complain(error: object, code: int) -> int:
+    """Say what is wrong, in one line; returns `code`."""
+    print(f"error: {_one_line(error)}", file=sys.stderr)
+    return code
+
+
+def shows_bar(progress: bool, quiet: bool, asked: bool) -> bool:
+    """Whether to show a bar: unless told not to, on a terminal or where it was asked for."""
+    return progress and not quiet and (asked or sys.stderr.isatty())
 
 
 # Values ------------------------------------------------------------------------------------------
@@ -547,20 +584,13 @@ def _check_conflicts(options: SimulateOptions | CompareOptions, given: Given) ->
             raise InputError(
                 "expected --lam or --no-regularization, got both; leave one of them out"
             )
-        if not (forces.feature_benefit or forces.interference) and void(
-            "c", "feature-benefit", "interference"
-        ):
-            raise InputError(
-                "expected a force for --c to scale, got --no-feature-benefit and "
-                "--no-interference; leave one of the three out"
-            )
-        if not (forces.feature_benefit or forces.interference) and void(
-            "noise", "feature-benefit", "interference"
-        ):
-            raise InputError(
-                "expected a force for --noise to act on, got --no-feature-benefit and "
-                "--no-interference; leave one of the three out"
-            )
+        if not (forces.feature_benefit or forces.interference):
+            for flag, purpose in (("c", "scale"), ("noise", "act on")):
+                if void(flag, "feature-benefit", "interference"):
+                    raise InputError(
+                        f"expected a force for --{flag} to {purpose}, got --no-feature-benefit and "
+                        "--no-interference; leave one of the three out"
+                    )
         if options.integration.backend == "exact" and options.noise.noise != "none":
             raise InputError(
                 "--backend: expected numba, diffrax or auto with --noise, got 'exact'; under noise "

@@ -184,3 +184,14 @@ def _census(W0: np.ndarray, traj: Trajectory) -> Iterator[str]:
             f"{'events':<14}{log.extinctions.time.size:,} weights reached zero, "
             f"{log.revivals.time.size:,} left it, {revived} of them to win"
         )
+
+
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its heading first, padded so that it reads in a terminal too."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in table
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])

@@ -30,7 +30,9 @@ from flow.options import (
     InputError,
     SimulateOptions,
     check_output,
+    exit_code,
     read_options,
+    shows_bar,
 )
 
 if TYPE_CHECKING:
@@ -56,20 +58,9 @@ ABOUT_COMPARE = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: this process's) and return its exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if argv[:1] == ["compare"]:
-            return _compare(argv[1:])
-        return _simulate(argv)
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: expected files that can be written, got: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return exit_code(
+        lambda words: _compare(words[1:]) if words[:1] == ["compare"] else _simulate(words), argv
+    )
 
 
 def _simulate(argv: list[str]) -> int:
@@ -353,7 +344,7 @@ def _integrate(
 
 def _shows_progress(options: SimulateOptions | CompareOptions, given: Given) -> bool:
     output = options.output
-    return output.progress and not output.quiet and ("progress" in given or sys.stderr.isatty())
+    return shows_bar(output.progress, output.quiet, "progress" in given)
 
 
 def _exit_code(runs: list[Trajectory]) -> int:

@@ -26,7 +26,17 @@ if __name__ == "__main__" and not __package__:
 from tyro.conf import arg
 
 from flow.memory import available_bytes
-from flow.options import InputError, check_output, number, parse_flags, value_spec, whole
+from flow.options import (
+    InputError,
+    check_output,
+    complain,
+    exit_code,
+    number,
+    parse_flags,
+    shows_bar,
+    value_spec,
+    whole,
+)
 from flow.sweep_config import Config, read_config
 from flow.sweep_engine import Engine, Executor, Watch
 from flow.sweep_results import Sweep, load
@@ -289,24 +299,12 @@ class SweepOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: this process's) and return its exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _main(argv)
-    except (InputError, ImportError) as error:
-        return _complain(error, 2)
+        return exit_code(_main, argv)
+    except ImportError as error:
+        return complain(error, 2)
     except SweepError as error:
-        return _complain(error, 1)
-    except BrokenPipeError:
-        # Whoever reads the report has seen enough; nothing more is to be flushed at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        return _complain(f"expected files that can be written, got: {error}", 2)
-
-
-def _complain(error: object, code: int) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    return code
+        return complain(error, 1)
 
 
 def _main(argv: list[str]) -> int:
@@ -343,9 +341,7 @@ def _do(config: Path, options: SweepOptions, argv: Sequence[str]) -> int:
             retries=how.retries,
             weights=where.weights,
             max_seconds=math.inf if how.max_seconds is None else how.max_seconds,
-            progress=shown.progress
-            and not shown.quiet
-            and ("--progress" in argv or sys.stderr.isatty()),
+            progress=shows_bar(shown.progress, shown.quiet, "--progress" in argv),
         )
     except KeyboardInterrupt:
         done = len(load(file).finished) if file.exists() else 0
@@ -387,7 +383,6 @@ def _show(sweep: Sweep, options: SweepOptions) -> None:
 
         for line in report(sweep):
             print(line)
-        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from flow.observables import (
     row_residuals,
     winners,
 )
+from flow.provenance import processor, versions
 from flow.starts import FORMAT
 from flow.sweep_forces import build_forces
 from flow.sweep_runs import PLATEAU_LEAST, TRACE_POINTS, Measured, Outcome, Run, refused
@@ -266,20 +266,12 @@ def _software() -> str:
         code.update(path.read_bytes())
     return json.dumps(
         {
-            **{name: version(name) for name in ("incidental-flow", "numpy", "numba", "scipy")},
+            **versions("incidental-flow", "numpy", "numba", "scipy"),
             "code": code.hexdigest()[:16],
             "python": platform.python_version(),
             "machine": platform.machine(),
-            "processor": _processor(),
+            "processor": processor(),
             "host": socket.gethostname(),
         },
         sort_keys=True,
     )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean, stdev, variance
 from typing import Any, NamedTuple
 
+from flow.report import markdown
 from flow.sweep_forces import roster
 from flow.sweep_results import Row, Sweep
 from flow.sweep_runs import PARAMETERS, Run
@@ -43,7 +44,7 @@ def report(sweep: Sweep) -> Iterator[str]:
         yield ""
         yield f"{title}. {legend}"
         yield ""
-        yield from _lines(table)
+        yield from markdown(table).splitlines()
     failed = [row for row in sweep.rows if row["status"] != "PENDING" and not row["finished"]]
     if failed:
         yield ""
@@ -309,12 +310,3 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "none" if value is None else str(value)
-
-
-def _lines(table: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Markdown, padded so that it reads in a terminal too."""
-    widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
-    for number, row in enumerate(table):
-        yield "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
-        if number == 0:
-            yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"

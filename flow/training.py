@@ -21,8 +21,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from functools import cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -36,6 +34,8 @@ from flow.forces import (
     Regularization,
     sum_slots,
 )
+from flow.initial import check_entries
+from flow.provenance import versions
 from flow.stationarity import certify, default_tolerance
 from flow.training_setup import Network, Training
 from flow.trajectory import Observables, Status, Trajectory
@@ -193,13 +193,7 @@ def _check_weights(
             raise ValueError(
                 f"{name} must be (n features, m neurons) or (instances, n, m), got {W.shape}"
             )
-        if W.dtype not in (np.float32, np.float64):
-            raise ValueError(
-                f"{name} must be float32 or float64, got {W.dtype}; convert it with "
-                f"{name}.astype(float)"
-            )
-        if not np.isfinite(W).all():
-            raise ValueError(f"{name} must be finite, got NaN or infinity")
+        check_entries(name, W)
         checked.append(W)
     decoder, encoder = checked
     assert decoder is not None
@@ -409,14 +403,9 @@ def _matrix(
             "matrix": matrix,
             **parameters,
         },
-        versions=_versions(),
+        versions={**versions("incidental-flow", "numpy", "jax", "optax")},
         metadata=dict(metadata),
     )
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("incidental-flow", "numpy", "jax", "optax")}
 
 
 def _observables(

@@ -6,9 +6,8 @@ that did not, 2 for input that cannot be used, 130 after Ctrl-C.
 
 import math
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,9 +18,11 @@ from flow.options import (
     InputError,
     check_output,
     choice,
+    exit_code,
     file_name,
     number,
     parse_flags,
+    shows_bar,
     whole,
 )
 from flow.training_setup import (
@@ -181,28 +182,14 @@ class TrainOptions:
 
 
 def preset_options(training: Training, options: TrainOptions) -> TrainOptions:
-    """`options` with the flags that stand for `training`."""
+    """`options` with the flags that stand for `training`, named as in Network and Data."""
     network, data, noise, optimizer = (
         training.network, training.data, training.noise, training.optimizer,
     )  # fmt: skip
     return replace(
         options,
-        loss=replace(
-            options.loss,
-            lam=network.lam,
-            c=network.c,
-            penalty=network.penalty,
-            penalized=network.penalized,
-            untied=network.untied,
-            hidden=network.hidden,
-            output=network.output,
-        ),
-        inputs=Inputs(
-            probability=data.probability,
-            magnitude=data.magnitude,
-            batch=data.batch,
-            rotation=data.rotation,
-        ),
+        loss=replace(options.loss, **vars(network)),
+        inputs=Inputs(**vars(data)),
         noise=HiddenNoise()
         if noise is None
         else HiddenNoise(
@@ -244,18 +231,7 @@ PRESETS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: this process's) and return its exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        return _train(argv)
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: expected files that can be written, got: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return exit_code(_train, argv)
 
 
 def _train(argv: list[str]) -> int:
@@ -297,9 +273,7 @@ def _train(argv: list[str]) -> int:
             streams=seeds,
             save_at=times,
             record_every=results.record_every,
-            progress=results.progress
-            and not results.quiet
-            and ("--progress" in argv or sys.stderr.isatty()),
+            progress=shows_bar(results.progress, results.quiet, "--progress" in argv),
             metadata=[{"seed": s, "scale": how.scale, "command": command} for s in seeds],
         )
     except (ValueError, ImportError) as error:
@@ -346,21 +320,8 @@ def training_of(options: TrainOptions) -> Training:
     loss, inputs, noise, steps = options.loss, options.inputs, options.noise, options.steps
     try:
         return Training(
-            network=Network(
-                c=loss.c,
-                lam=loss.lam,
-                penalty=loss.penalty,
-                penalized=loss.penalized,
-                untied=loss.untied,
-                hidden=loss.hidden,
-                output=loss.output,
-            ),
-            data=Data(
-                probability=inputs.probability,
-                magnitude=inputs.magnitude,
-                batch=inputs.batch,
-                rotation=inputs.rotation,
-            ),
+            network=Network(**{field.name: getattr(loss, field.name) for field in fields(Network)}),
+            data=Data(**vars(inputs)),
             noise=None
             if noise.noise == "none"
             else Noise(

@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from flow.forces import FeatureBenefit, Interference, L2Regularization, Regularization
+from flow.forces import (
+    FeatureBenefit,
+    Interference,
+    L2Regularization,
+    Regularization,
+    with_jump,
+)
 from flow.training_network import Keys, Weights, start, step
 from flow.training_setup import Network, Training
 
@@ -39,8 +45,7 @@ def observe(network: Network, W: Array) -> Seen:
     smooth = c * (FeatureBenefit().rate(W) + Interference().rate(W))
     if network.penalty == "l1":
         penalty = lam * Regularization(1.0).energy(W)
-        released = jnp.sign(smooth) * jnp.maximum(jnp.abs(smooth) - lam, 0.0)
-        velocity = jnp.where(W != 0, smooth - lam * jnp.sign(W), released)
+        velocity = with_jump(smooth, lam, W)
     else:
         penalty = lam * L2Regularization(1.0).energy(W)
         velocity = smooth - lam * W

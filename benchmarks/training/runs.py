@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,9 @@ import numpy as np
 
 from benchmarks.tables import provenance
 from flow import gaussian_init
+from flow.files import written_aside
 from flow.observables import AUTHORS_WINDOW, mean_and_interval, polysemantic_neurons
+from flow.provenance import versions
 from flow.training_cli import ENCODER_SEED
 from flow.training_setup import Network, Optimizer, Training
 
@@ -65,7 +66,7 @@ def gather(question: Question, file: Path, *, until: float = float("inf")) -> li
         runs = case.measure(case.training)
         kept[case.name] = {
             **provenance(),
-            **{package: version(package) for package in ("jax", "optax")},
+            **versions("jax", "optax"),
             "seconds": round(time.perf_counter() - began, 1),
             "training": asdict(case.training),
             "runs": runs,
@@ -80,9 +81,8 @@ def write(file: Path, kept: dict[str, Any]) -> None:
         f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(entry, ensure_ascii=False)}"
         for name, entry in kept.items()
     )
-    aside = file.with_suffix(".part")
-    aside.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    aside.replace(file)
+    with written_aside(file) as whole:
+        whole.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
 def groups(seeds: int, size: int) -> list[range]:

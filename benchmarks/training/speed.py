@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import inspect
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import tyro
 
+from benchmarks.pytorch import pytorch_adamw
 from benchmarks.tables import in_fresh_process, markdown, provenance
 from benchmarks.training.runs import Table, write
 
@@ -47,29 +47,6 @@ times = [(once({steps} + 1) - rest) / {steps} for _ in range({repeats})]
 result = dict(least=min(times), median=float(np.median(times)))
 """
 
-THEIRS = """
-import json, time
-import numpy as np, torch
-W0 = np.random.default_rng(0).normal(0.0, 1.0 / np.sqrt({m}), ({n}, {m})).astype(np.float32)
-W, eye = torch.tensor(W0, requires_grad=True), torch.eye({n})
-optimizer = torch.optim.AdamW([W], lr=1e-3, weight_decay=0.01, fused={fused})
-def step():
-    optimizer.zero_grad()
-    loss = ((torch.relu(W @ W.T) - eye) ** 2).sum() + 1e-3 * W.abs().sum()
-    loss.backward()
-    optimizer.step()
-for _ in range(3):
-    step()
-times = []
-for _ in range({repeats}):
-    began = time.perf_counter()
-    for _ in range({steps}):
-        step()
-    times.append((time.perf_counter() - began) / {steps})
-print(json.dumps(dict(least=min(times), median=float(np.median(times)),
-                      threads=torch.get_num_threads(), torch=torch.__version__)))
-"""
-
 
 def measure(m: int, torch_python: Path | None) -> dict[str, Any]:
     """Seconds per step, each program in a process of its own, one after the other."""
@@ -82,11 +59,9 @@ def measure(m: int, torch_python: Path | None) -> dict[str, Any]:
     }
     if torch_python is not None:
         for name, fused in (("torch", False), ("torch_fused", True)):
-            code = THEIRS.format(**sizes, fused=fused)
-            done = subprocess.run(
-                [torch_python, "-c", code], capture_output=True, text=True, check=True
+            row[name] = pytorch_adamw(
+                N, m, "W @ W.T", steps=SIZES[m], repeats=REPEATS, fused=fused, python=torch_python
             )
-            row[name] = json.loads(done.stdout.splitlines()[-1])
     return row
 
 
