@@ -1,8 +1,11 @@
 """The plateau: with interference the number of non-zeros of an encoding stops falling at about n/2
-and then collapses at once, while without it it falls as 1/(λt)². It is there where neurons are
-about as many as features, and gone when they are 32 times as many.
+and then collapses at once, while without it it falls as 1/(λt)². It stands on the pairs of features
+that interference holds at G_ij = 0: they leave no freedom below 1 + f(n − 1)/2 non-zeros, f being
+their share. It is there where neurons are about as many as features, and gone when they are 32
+times as many.
 
-Mean over features of one run each; measured, not explained. Source: THE_FLOW section 3.
+Mean over features of one run each. Sources: THE_FLOW section 3; theory.interference.free_directions
+(the bound; that runs keep to it is measured, why f stays and when pairs let go is not explained).
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from tqdm import tqdm
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from paper_figures import making, style
 from paper_figures.cache import Data
+from theory.interference import free_directions
 from theory.universal import universal_law
 
 
@@ -36,8 +40,10 @@ FAST = Parameters(n=32, lam=0.005, m_over_n=(1, 2, 4, 8))
 
 
 def compute(p: Parameters) -> Data:
-    """For every ratio (2, times): mean m', interference on and off; and the law (2, k)."""
+    """For every ratio (2, times): mean m', interference on and off; the bound of the pairs that are
+    held (2, looks); and the law (2, k)."""
     scaled = np.geomspace(2e-3, p.last, 160)
+    looks = np.geomspace(0.05, p.last, 50)
     data = {
         "n": np.array(p.n), "lam": np.array(p.lam), "seed": np.array(p.seed),
         "ratios": np.array(p.m_over_n), "time": scaled,
@@ -48,16 +54,27 @@ def compute(p: Parameters) -> Data:
         rows = []
         for more in ([Interference()], []):
             run = integrate(
-                [FeatureBenefit(), Regularization(p.lam), *more], W0, t_end=p.last / p.lam
-            )
+                [FeatureBenefit(), Regularization(p.lam), *more], W0, t_end=p.last / p.lam,
+                save_at=looks / p.lam if more else None,
+            )  # fmt: skip
             seen = run.observables
             rows.append(np.interp(scaled, p.lam * seen.times, seen.nonzeros.mean(axis=1)))
+            if more:
+                data[f"bound{ratio}"] = np.array(
+                    [looks, [-free_directions(p.n, 0.0, attracted(W)) for W in run.weights]]
+                )
         coupling = p.lam * np.sqrt(m)
         law = universal_law(np.linspace(0.01, 5.0, 400), coupling=min(coupling, 1.0))
         shown = (law.survivors * m >= 2) & (law.time / np.sqrt(m) >= scaled[0])
         data[f"ratio{ratio}"] = np.array(rows)
         data[f"law{ratio}"] = np.array([law.time / np.sqrt(m), law.survivors * m])[:, shown]
     return data
+
+
+def attracted(W: np.ndarray) -> float:
+    """The share f of pairs with G_ij > 0, on which interference acts."""
+    G = W @ W.T
+    return float(np.mean(G[np.triu_indices(len(W), 1)] > 0.0))
 
 
 def plot(data: Data) -> Figure:
@@ -67,7 +84,8 @@ def plot(data: Data) -> Figure:
     figure, axes = style.canvas(0.6 + 2.8 * rows, rows, 2, sharex=True, sharey=True, squeeze=False)
     for axis, ratio in zip(axes.flat, ratios, strict=False):
         on, off = data[f"ratio{ratio}"]
-        axis.axhline(n / 2, color=style.GREY, lw=1.2, ls=style.DOTTED, label="n/2")
+        axis.plot(*data[f"bound{ratio}"], color=style.GREY, lw=1.6, ls=style.DOTTED,
+                  label="1 + f(n − 1)/2")  # fmt: skip
         axis.plot(data["time"], off, color=style.ORANGE, lw=3.0, label="interference off")
         axis.plot(*data[f"law{ratio}"], color="black", lw=1.2, ls=style.DASHED,
                   label="universal law")  # fmt: skip

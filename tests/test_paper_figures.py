@@ -313,6 +313,19 @@ def test_the_plateau_is_that_of_another_method() -> None:
     np.testing.assert_allclose(on, [35.8, 31.4, 14.5, 3.9], rtol=0.02)
 
 
+def test_the_plateau_stands_on_the_pairs_that_are_held_and_falls_with_them() -> None:
+    """Never below their bound by more than 3 % of n (a conjecture, see free_directions), and on it
+    once the pairs let go."""
+    data = plateau.compute(replace(plateau.FULL, m_over_n=(1,)))
+    looks, bound = data["bound1"]
+    survivors = np.interp(looks, data["time"], data["ratio1"][0])
+    assert np.all(survivors - bound > -0.03 * 64)
+    assert np.all(np.abs(bound[(looks > 0.2) & (looks < 0.6)] / 23 - 1) < 0.1)
+    falls = (looks > 0.65) & (looks < 0.85)
+    assert np.all(np.abs(survivors - bound)[falls] < 0.05 * 64)
+    assert bound[-1] == 1.0
+
+
 def test_without_interference_non_zeros_follow_the_universal_law() -> None:
     data = plateau.compute(replace(plateau.FULL, m_over_n=(8,)))
     law = np.interp(data["time"], *data["law8"])
@@ -371,6 +384,10 @@ def test_figure_5_collapses_above_the_critical_strength(drawn: dict[str, cache.D
     assert data["a_flow"][:, 0, 0].max() > 0.99
     assert 0.75 < data["b_flow"][:, 0, 0].max() < 0.85
     assert data["b_flow"][-1, 1, 0] < 0.1
+    curve = stored.part("benchmarks/noise.json", "figure5b")["curves"][2]
+    assert curve["flow"] != curve["sgd"]
+    for name in ("flow", "sgd"):
+        np.testing.assert_array_equal(data[f"b_{name}"][2], curve[name])
 
 
 def test_figure_7s_flow_leaves_one_encoding_stuck_as_the_simplex_says(
