@@ -184,7 +184,8 @@ class Trajectory:
     def to_xarray(self) -> xarray.Dataset:
         """The run as a labelled dataset; needs the extra ``data``.
 
-        Dimensions: time × feature × neuron for the weights, step × feature for observables.
+        Dimensions: time × feature × neuron for the weights, step × feature for observables; events
+        that were recorded lie along extinctions, revivals and overlaps, as `extinctions.time` …
         Raises ImportError naming the extra if xarray is missing.
         """
         try:
@@ -200,6 +201,15 @@ class Trajectory:
         data["dissipation"] = (("step",), o.dissipation)  # type: ignore[assignment]
         for name, values in o.energy.items():
             data[f"energy_{name}"] = (("step",), values)  # type: ignore[assignment]
+        logged = {
+            "extinctions": self.events.weights_logged,
+            "revivals": self.events.weights_logged,
+            "overlaps": self.events.overlaps_logged,
+        }
+        for name, values in self.events.arrays().items():
+            group = name.split(".")[0]
+            if logged.get(group):
+                data[name] = ((group,), values)  # type: ignore[assignment]
         return xarray.Dataset(
             data,
             coords={"time": self.times, "step_time": ("step", o.times)},

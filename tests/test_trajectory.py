@@ -118,3 +118,14 @@ def test_xarray_holds_the_same_numbers(run):
         data["energy_Interference"], run.observables.energy["Interference"]
     )
     assert data.attrs["status"] == run.status.name
+
+
+def test_xarray_holds_the_events_that_were_recorded():
+    forces = [FeatureBenefit(), Interference(), Regularization(0.1)]
+    run = integrate(forces, gaussian_init(4, 9, seed=1), events=True)
+    data = run.to_xarray()
+    died = run.events.extinctions
+    assert data.sizes["extinctions"] == died.time.size > 0
+    assert "overlaps" not in data.sizes
+    np.testing.assert_array_equal(data["extinctions.time"], died.time)
+    np.testing.assert_array_equal(data["extinctions.neuron"], died.neuron)
