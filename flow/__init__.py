@@ -4,8 +4,9 @@ Each is imported when it is first asked for, so that ``python -m flow.simulate -
 wait for the compiler.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from flow.lazy import exports
 
 if TYPE_CHECKING:
     from flow.diffrax_ensemble import integrate_ensemble
@@ -43,33 +44,24 @@ __all__ = [
     "velocity",
 ]
 
-_MODULE = {
-    "Certificate": "stationarity",
-    "FeatureBenefit": "forces",
-    "Force": "forces",
-    "Interference": "forces",
-    "L2Regularization": "forces",
-    "NoisyFeatureBenefit": "forces",
-    "NoisyInterference": "forces",
-    "Observables": "trajectory",
-    "Regularization": "forces",
-    "Status": "trajectory",
-    "Trajectory": "trajectory",
-    "certify": "stationarity",
-    "gaussian_init": "initial",
-    "integrate": "driver",
-    "integrate_ensemble": "diffrax_ensemble",
-    "velocity": "forces",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE:
-        raise AttributeError(f"module 'flow' has no attribute {name!r}")
-    value = getattr(import_module(f"flow.{_MODULE[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = exports(
+    __name__,
+    {
+        "Certificate": ".stationarity",
+        "FeatureBenefit": ".forces",
+        "Force": ".forces",
+        "Interference": ".forces",
+        "L2Regularization": ".forces",
+        "NoisyFeatureBenefit": ".forces",
+        "NoisyInterference": ".forces",
+        "Observables": ".trajectory",
+        "Regularization": ".forces",
+        "Status": ".trajectory",
+        "Trajectory": ".trajectory",
+        "certify": ".stationarity",
+        "gaussian_init": ".initial",
+        "integrate": ".driver",
+        "integrate_ensemble": ".diffrax_ensemble",
+        "velocity": ".forces",
+    },
+)

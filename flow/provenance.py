@@ -6,6 +6,7 @@ import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 
 
 @cache
@@ -18,6 +19,11 @@ def versions(*packages: str) -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def sources(package: ModuleType) -> list[Path]:
+    """Every file of code of a package and of those inside it, always in the same order."""
+    return sorted(Path(str(package.__file__)).parent.rglob("*.py"))
 
 
 @cache

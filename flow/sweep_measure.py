@@ -15,13 +15,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+import flow
 from flow.census import follow_collisions
 from flow.driver import integrate
 from flow.forces import Force
@@ -36,7 +36,7 @@ from flow.observables import (
     row_residuals,
     winners,
 )
-from flow.provenance import processor, versions
+from flow.provenance import processor, sources, versions
 from flow.starts import FORMAT
 from flow.sweep_forces import build_forces
 from flow.sweep_runs import PLATEAU_LEAST, TRACE_POINTS, Measured, Outcome, Run, refused
@@ -262,7 +262,7 @@ def _little_endian(W: np.ndarray) -> bytes:
 def _software() -> str:
     """Versions, code and machine, as JSON: on another machine type the last bits may differ."""
     code = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sources(flow):
         code.update(path.read_bytes())
     return json.dumps(
         {

@@ -14,6 +14,7 @@ import numpy as np
 import flow
 import theory
 from flow.files import written_aside
+from flow.provenance import sources
 
 Data = Mapping[str, np.ndarray]
 """What a figure's `compute` returns: named arrays of numbers or text."""
@@ -29,8 +30,7 @@ def key(name: str, parameters: Mapping[str, Any], files: Sequence[Path]) -> str:
 
 def code() -> list[Path]:
     """The source of the simulator and of the theory: other code, other numbers."""
-    packages = (Path(str(package.__file__)).parent for package in (flow, theory))
-    return [path for folder in packages for path in sorted(folder.glob("*.py"))]
+    return [*sources(flow), *sources(theory)]
 
 
 def kept(path: Path, compute: Callable[[], Data], *, fresh: bool = False) -> Data:

@@ -10,8 +10,14 @@ import pytest
 
 import flow
 import theory
+from flow.provenance import sources
 
 ROOT = Path(__file__).parent.parent
+
+
+def modules(package):
+    """Names of the modules of a package, and of those inside it."""
+    return [info.name for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
 
 
 def test_imports_run_one_way():
@@ -69,5 +75,15 @@ def test_jax_is_not_imported_unless_asked_for():
 
 @pytest.mark.parametrize("package", [flow, theory], ids=lambda p: p.__name__)
 def test_every_module_can_be_imported_and_has_a_docstring(package):
-    for info in pkgutil.iter_modules(package.__path__):
-        assert importlib.import_module(f"{package.__name__}.{info.name}").__doc__, info.name
+    for name in modules(package):
+        assert importlib.import_module(name).__doc__, name
+
+
+@pytest.mark.parametrize("package", [flow, theory], ids=lambda p: p.__name__)
+def test_what_tells_versions_of_the_code_apart_reads_every_module(package):
+    folder = Path(package.__file__).parents[1]
+    read = [".".join(path.relative_to(folder).with_suffix("").parts) for path in sources(package)]
+    assert {name.removesuffix(".__init__") for name in read} == {
+        package.__name__,
+        *modules(package),
+    }
