@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flow.sweep import run
-from flow.sweep_runs import Run
+from flow.sweep.runs import Run
 
 COLUMNS = [
     "n", "m", "workers", "runs", "ms a run in its worker", "overhead, ms a run", "efficiency",

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from flow.files import written_aside
 from flow.observables import mean_and_interval
-from flow.sweep_calls import execute_batch
-from flow.sweep_results import load, winners_of
-from flow.sweep_runs import Run
+from flow.sweep.calls import execute_batch
+from flow.sweep.results import load, winners_of
+from flow.sweep.runs import Run
 
 TABLE = Path(__file__).parent / "data" / "fig3_flow.json"
 RANKS = 2 ** np.arange(13)

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, NullFormatter
 
-from flow.sweep_runs import Run
+from flow.sweep.runs import Run
 from paper_figures import counts, making, style
 from paper_figures.cache import Data
 from theory.counting import paper_count, slot_law

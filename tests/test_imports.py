@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 import flow
+import flow.sweep
 import theory
 from flow.provenance import sources
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = [flow, flow.sweep]
+"""With public names."""
 
 
 def modules(package):
@@ -28,13 +31,14 @@ def test_imports_run_one_way():
     assert result.returncode == 0, result.stdout
 
 
-def test_no_module_bears_the_name_of_a_public_function():
-    modules = {info.name for info in pkgutil.iter_modules(flow.__path__)}
-    assert not modules & set(flow.__all__)
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda p: p.__name__)
+def test_no_module_bears_the_name_of_a_public_function(package):
+    modules = {info.name for info in pkgutil.iter_modules(package.__path__)}
+    assert not modules & set(package.__all__)
 
 
 def public_names():
-    yield from ((flow, name) for name in flow.__all__)
+    yield from ((package, name) for package in PACKAGES for name in package.__all__)
     for info in pkgutil.iter_modules(theory.__path__):
         module = importlib.import_module(f"theory.{info.name}")
         yield from ((module, name) for name in getattr(module, "__all__", []))

@@ -16,7 +16,7 @@ from PIL import Image
 from flow.observables import mean_and_interval
 from flow.options import InputError
 from flow.sweep import run
-from flow.sweep_runs import Run
+from flow.sweep.runs import Run
 from paper_figures import (
     FIGURES,
     cache,

@@ -27,23 +27,22 @@ from flow import (
     gaussian_init,
     integrate,
     sweep,
-    sweep_workers,
 )
 from flow.driver import BACKENDS, DEFAULT_RTOL
 from flow.forces import Force, NoisyFeatureBenefit, NoisyInterference
 from flow.observables import polysemantic_neurons, winners
 from flow.options import InputError
-from flow.sweep import Run, SweepError, load, run
-from flow.sweep_config import read_config
-from flow.sweep_forces import build_forces
-from flow.sweep_measure import plateau
-from flow.sweep_report import report
-from flow.sweep_results import EXPORTED, trace, winners_of
-from flow.sweep_runs import BACKENDS as KNOWN_BACKENDS
-from flow.sweep_runs import DEFAULT_RTOL as KNOWN_RTOL
-from flow.sweep_runs import TRACE_POINTS, Outcome, ratios
-from flow.sweep_store import Store, file_system
-from flow.sweep_workers import WorkerLost, Workers
+from flow.sweep import Run, SweepError, load, run, workers
+from flow.sweep.config import read_config
+from flow.sweep.forces import build_forces
+from flow.sweep.measure import plateau
+from flow.sweep.report import report
+from flow.sweep.results import EXPORTED, trace, winners_of
+from flow.sweep.runs import BACKENDS as KNOWN_BACKENDS
+from flow.sweep.runs import DEFAULT_RTOL as KNOWN_RTOL
+from flow.sweep.runs import TRACE_POINTS, Outcome, ratios
+from flow.sweep.store import Store, file_system
+from flow.sweep.workers import WorkerLost, Workers
 from flow.trajectory import Observables
 
 ROOT = Path(__file__).parent.parent
@@ -415,8 +414,8 @@ def test_results_do_not_depend_on_the_workers_nor_on_the_order(done, tmp_path):
 COMPILING = """
 import json, os, sys
 from pathlib import Path
-from flow.sweep_calls import execute_batch, toys, warm_up
-from flow.sweep_config import read_config
+from flow.sweep.calls import execute_batch, toys, warm_up
+from flow.sweep.config import read_config
 runs = [run for grid in json.loads(sys.argv[1]) for run in read_config(grid)[0]]
 def compiled():
     return sorted(path.name for path in Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbc"))
@@ -520,10 +519,10 @@ def raise_value_error(*arguments, **keywords):
     ],
 )
 def test_an_error_inside_a_run_is_its_status(monkeypatch, tmp_path, broken, status, message):
-    from flow import sweep_measure
+    from flow.sweep import measure
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        monkeypatch.setattr(sweep_measure, "integrate", broken)
+        monkeypatch.setattr(measure, "integrate", broken)
         found = run({"n": 4, "m": 4, "lam": 0.1}, tmp_path / "a.sqlite", executor=pool, retries=1)
     assert [(r["status"], r["message"], r["attempts"]) for r in found.rows] == [
         (status, message, 2)
@@ -585,7 +584,7 @@ def test_a_worker_that_dies_fails_its_own_call_and_is_replaced():
 
 
 def test_a_worker_that_is_killed_while_it_starts_is_started_again(monkeypatch):
-    spawn, killed = sweep_workers._spawn, []
+    spawn, killed = workers._spawn, []
 
     def spawn_and_kill():
         process = spawn()
@@ -594,14 +593,14 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again(monkeypatch):
             process.kill()
         return process
 
-    monkeypatch.setattr(sweep_workers, "_spawn", spawn_and_kill)
+    monkeypatch.setattr(workers, "_spawn", spawn_and_kill)
     with Workers(1) as pool:
         assert pool.submit(pow, 2, 5).result() == 32
     assert len(killed) == 4
 
 
 def test_workers_that_never_start_are_given_up_with_a_sentence(monkeypatch):
-    monkeypatch.setattr(sweep_workers, "_START", "raise SystemExit(3)")
+    monkeypatch.setattr(workers, "_START", "raise SystemExit(3)")
     with Workers(1) as pool:
         with pytest.raises(WorkerLost, match=r"in a row that did not.*exit code 3"):
             pool.submit(pow, 2, 5).result()
@@ -611,7 +610,7 @@ def test_workers_that_never_start_are_given_up_with_a_sentence(monkeypatch):
 
 def test_workers_exit_when_the_driver_is_killed():
     code = (
-        "import time; from flow.sweep_workers import Workers\n"
+        "import time; from flow.sweep.workers import Workers\n"
         "pool = Workers(2)\n"
         "[f.result() for f in [pool.submit(time.sleep, 0) for _ in range(4)]]\n"
         "busy = [pool.submit(time.sleep, 1000) for _ in range(2)]\n"
@@ -858,9 +857,13 @@ def rows_or_none(file):
         return []
 
 
-def test_help_comes_without_the_numerics():
-    code = (
-        "import sys, flow.sweep\n"
-        "assert not {'numpy', 'numba', 'scipy', 'xarray', 'distributed'} & set(sys.modules)"
-    )
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("flow.sweep.cli", {"numpy", "numba", "scipy", "xarray", "distributed"}),
+        ("flow.sweep.workers", {"flow.options", "numpy", "tyro"}),
+    ],
+)
+def test_help_comes_without_the_numerics_and_a_worker_without_the_flags(module, absent):
+    code = f"import sys, {module}; assert not {absent} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from flow import sweep, sweep_engine
+from flow import sweep
 from flow.options import InputError
-from flow.sweep import Run, SweepError, load, run
-from flow.sweep_calls import execute_batch
-from flow.sweep_results import EXPORTED
-from flow.sweep_runs import Outcome
+from flow.sweep import Run, SweepError, cli, engine, load, run
+from flow.sweep.calls import execute_batch
+from flow.sweep.results import EXPORTED
+from flow.sweep.runs import Outcome
 
 ROOT = Path(__file__).parent.parent
 GRID = {"n": 16, "m": [16, 32], "lam": 0.02, "seeds": 30}
@@ -119,7 +119,7 @@ def test_dask_with_a_worker_killed_midway_gives_the_same_bits(undisturbed, tmp_p
 
 def test_without_a_scheduler_there_the_command_says_so(monkeypatch, tmp_path, capsys):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(sweep, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(cli, "CONNECT_SECONDS", 0.3)
     (tmp_path / "g.toml").write_text("n = 4\nm = 4\nlam = 0.1\n")
     assert sweep.main([str(tmp_path / "g.toml"), "--scheduler", "tcp://127.0.0.1:1"]) == 2
     err = capsys.readouterr().err
@@ -173,7 +173,7 @@ def test_an_executor_needs_no_callbacks(undisturbed, tmp_path):
 
 @pytest.mark.parametrize(("seconds", "size"), [(0.25, 1), (2**-3, 1), (2**-4, 2), (2**-6, 8)])
 def test_work_is_batched_once_its_cost_is_known(monkeypatch, tmp_path, seconds, size):
-    monkeypatch.setattr(sweep_engine, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(engine, "POLL_SECONDS", 0.001)
 
     def pretend(function, batch, **options):
         return function is execute_batch and [

@@ -12,7 +12,7 @@ import pytest
 
 from flow.options import InputError
 from flow.sweep import load, run
-from flow.sweep_results import EXPORTED
+from flow.sweep.results import EXPORTED
 
 ROOT = Path(__file__).parent.parent
 GRID = {"n": 8, "m": [8, 16], "lam": 0.05, "seeds": 12}

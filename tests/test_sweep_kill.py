@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from flow.sweep import load, run
-from flow.sweep_results import EXPORTED
-from flow.sweep_store import open_to_read
+from flow.sweep.results import EXPORTED
+from flow.sweep.store import open_to_read
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "n = 16\nm = [16, 32]\nlam = 0.02\nseeds = 20\n"

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flow.files import written_aside
-from flow.sweep_calls import execute_batch, toys, warm_up
-from flow.sweep_runs import Outcome, Run, refused
-from flow.sweep_store import Store, SweepError
-from flow.sweep_workers import WorkerLost
+from flow.sweep.calls import execute_batch, toys, warm_up
+from flow.sweep.runs import Outcome, Run, refused
+from flow.sweep.store import Store, SweepError
+from flow.sweep.workers import WorkerLost
 
 POLL_SECONDS = 0.1
 """How often futures are asked that cannot say themselves that they are done."""

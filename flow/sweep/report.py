@@ -9,9 +9,9 @@ from statistics import fmean, stdev, variance
 from typing import Any, NamedTuple
 
 from flow.report import markdown
-from flow.sweep_forces import roster
-from flow.sweep_results import Row, Sweep
-from flow.sweep_runs import PARAMETERS, Run
+from flow.sweep.forces import roster
+from flow.sweep.results import Row, Sweep
+from flow.sweep.runs import PARAMETERS, Run
 
 
 def report(sweep: Sweep) -> Iterator[str]:

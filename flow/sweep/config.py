@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from flow.options import InputError
-from flow.sweep_forces import nearest, roster
-from flow.sweep_runs import FORCE_PARAMETERS, PARAMETERS, Run
+from flow.sweep.forces import nearest, roster
+from flow.sweep.runs import FORCE_PARAMETERS, PARAMETERS, Run
 
 RATIOS = {"m": "m_over_n", "lam": "lam_sqrt_m_over_c", "seed": "seeds"}
 """What may stand for a parameter."""

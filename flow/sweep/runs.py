@@ -14,7 +14,7 @@ from typing import Any
 
 from flow.memory import run_bytes
 from flow.options import SUBSETS
-from flow.sweep_forces import build_forces, nearest, roster
+from flow.sweep.forces import build_forces, nearest, roster
 
 DEFAULT_RTOL = 5e-3
 """As :data:`flow.driver.DEFAULT_RTOL`, which would bring the compiler with it."""

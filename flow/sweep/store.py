@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from flow.options import InputError
-from flow.sweep_runs import PARAMETERS, PENDING, RESULTS, Measured, Outcome, Run
+from flow.sweep.runs import PARAMETERS, PENDING, RESULTS, Measured, Outcome, Run
 
 _TYPES = {"int": "INTEGER", "float": "REAL", "str": "TEXT", "bool": "INTEGER", "bytes": "BLOB"}
 

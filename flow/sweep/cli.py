@@ -1,11 +1,7 @@
-"""Many runs of the flow: on cores or on a cluster, killed at any moment, in one SQLite file.
+"""Doing the runs of a sweep that are missing, and the command line of it.
 
-    python -m flow.sweep map.toml --workers 8 --report
-    python -m flow.sweep map.sqlite --export csv
-
-A config (see :mod:`flow.sweep_config`) says which runs there are; its sweep does those that are
-missing and writes each down as it ends. Exit codes: 0 when every run got where it was sent, 1 when
-some did not or the sweep could not go on, 2 for input that cannot be used, 130 after Ctrl-C.
+Exit codes: 0 when every run got where it was sent, 1 when some did not or the sweep could not go
+on, 2 for input that cannot be used, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,10 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-
-if __name__ == "__main__" and not __package__:
-    # Run as a script: Python put this folder on the path, where the packages are one up.
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tyro.conf import arg
 
@@ -37,14 +29,12 @@ from flow.options import (
     value_spec,
     whole,
 )
-from flow.sweep_config import Config, read_config
-from flow.sweep_engine import Engine, Executor, Watch
-from flow.sweep_results import Sweep, load
-from flow.sweep_runs import PENDING, Outcome, Run
-from flow.sweep_store import Store, SweepError
-from flow.sweep_workers import Workers
-
-__all__ = ["InputError", "Run", "Sweep", "SweepError", "load", "main", "run"]
+from flow.sweep.config import Config, read_config
+from flow.sweep.engine import Engine, Executor, Watch
+from flow.sweep.results import Sweep, load
+from flow.sweep.runs import PENDING, Outcome, Run
+from flow.sweep.store import Store, SweepError
+from flow.sweep.workers import Workers
 
 PROG = "python -m flow.sweep"
 ABOUT = (
@@ -379,11 +369,7 @@ def _show(sweep: Sweep, options: SweepOptions) -> None:
         if not options.shown.quiet:
             print(f"written: {path}", file=sys.stderr)
     if options.shown.report:
-        from flow.sweep_report import report
+        from flow.sweep.report import report
 
         for line in report(sweep):
             print(line)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

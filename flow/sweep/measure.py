@@ -38,8 +38,8 @@ from flow.observables import (
 )
 from flow.provenance import processor, sources, versions
 from flow.starts import FORMAT
-from flow.sweep_forces import build_forces
-from flow.sweep_runs import PLATEAU_LEAST, TRACE_POINTS, Measured, Outcome, Run, refused
+from flow.sweep.forces import build_forces
+from flow.sweep.runs import PLATEAU_LEAST, TRACE_POINTS, Measured, Outcome, Run, refused
 from flow.trajectory import Observables, Status, Trajectory
 
 _GUARD = threading.Lock()
@@ -64,7 +64,7 @@ def _pools() -> ThreadpoolController:
 
 
 def execute(run: Run, *, keep_weights: bool, max_seconds: float, check_memory: bool) -> Outcome:
-    """Execute one run and measure it; see :func:`flow.sweep_calls.execute_batch`."""
+    """Execute one run and measure it; see :func:`flow.sweep.calls.execute_batch`."""
     hash_ = run.hash()
     began = time.perf_counter()
     try:

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flow.files import written_aside
-from flow.sweep_runs import PARAMETERS, RESULTS, ratios
-from flow.sweep_store import COLUMNS, read_rows
+from flow.sweep.runs import PARAMETERS, RESULTS, ratios
+from flow.sweep.store import COLUMNS, read_rows
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray
 
 Row = Mapping[str, Any]
-"""One run: the columns of :data:`flow.sweep_store.COLUMNS`, None where there is no value, and
+"""One run: the columns of :data:`flow.sweep.store.COLUMNS`, None where there is no value, and
 m_over_n and lam_sqrt_m_over_c, which follow from them."""
 
 RATIOS = ("m_over_n", "lam_sqrt_m_over_c")
@@ -130,7 +130,7 @@ def load(path: str | os.PathLike[str]) -> Sweep:
 def trace(row: Row) -> np.ndarray:
     """(3, k) float32: flow time, mean non-zeros per feature, mean ‖W_i‖₁; k = 0 without a result.
 
-    At most :data:`flow.sweep_runs.TRACE_POINTS` accepted steps, first and last among them.
+    At most :data:`flow.sweep.runs.TRACE_POINTS` accepted steps, first and last among them.
     """
     import numpy as np
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from flow.sweep_runs import FORCE_PARAMETERS, Outcome, Run
+from flow.sweep.runs import FORCE_PARAMETERS, Outcome, Run
 
 
 def execute_batch(
@@ -26,7 +26,7 @@ def execute_batch(
     max_seconds : limit for each run; one that meets it has status TIME_LIMIT.
     check_memory : refuse a run that would not fit into the memory available now.
     """
-    from flow.sweep_measure import execute, one_at_a_time
+    from flow.sweep.measure import execute, one_at_a_time
 
     with one_at_a_time():
         return [

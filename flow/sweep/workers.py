@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 _START = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from flow.sweep_workers import serve; serve()"
+    "from flow.sweep.workers import serve; serve()"
 )
 _ONE_THREAD = dict.fromkeys(
     (
@@ -254,7 +254,7 @@ def serve() -> None:
     calls: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     # Imports take their time: while they do, this process can already be told to end.
     threading.Thread(target=_listen, args=(calls,), daemon=True).start()
-    import flow.sweep_measure  # noqa: F401
+    import flow.sweep.measure  # noqa: F401
 
     _answer(answers, pickle.dumps(_READY))
     while True:
