@@ -16,7 +16,7 @@ import pytest
 
 from flow import sweep
 from flow.options import InputError
-from flow.sweep import Run, SweepError, cli, engine, load, run
+from flow.sweep import Run, SweepError, engine, launch, load, run
 from flow.sweep.calls import execute_batch
 from flow.sweep.results import EXPORTED
 from flow.sweep.runs import Outcome
@@ -119,7 +119,7 @@ def test_dask_with_a_worker_killed_midway_gives_the_same_bits(undisturbed, tmp_p
 
 def test_without_a_scheduler_there_the_command_says_so(monkeypatch, tmp_path, capsys):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(cli, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(launch, "CONNECT_SECONDS", 0.3)
     (tmp_path / "g.toml").write_text("n = 4\nm = 4\nlam = 0.1\n")
     assert sweep.main([str(tmp_path / "g.toml"), "--scheduler", "tcp://127.0.0.1:1"]) == 2
     err = capsys.readouterr().err

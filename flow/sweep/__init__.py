@@ -6,7 +6,8 @@
 A config says which runs there are; its sweep does those that are missing and writes each down as it
 ends. Who does what, from the command line down:
 
-- :mod:`~flow.sweep.cli`: :func:`run`, which runs are missing and where they are done; and flags;
+- :mod:`~flow.sweep.cli`: flags, what is said at the end;
+- :mod:`~flow.sweep.launch`: :func:`run`, which runs are missing and where they are done;
 - :mod:`~flow.sweep.engine`: hands them out, takes in outcomes, has each written down;
 - :mod:`~flow.sweep.report`: means and the laws beside them;
 - :mod:`~flow.sweep.results`: :func:`load`, what a file says so far;
@@ -25,7 +26,8 @@ from flow.lazy import exports
 
 if TYPE_CHECKING:
     from flow.options import InputError
-    from flow.sweep.cli import main, run
+    from flow.sweep.cli import main
+    from flow.sweep.launch import run
     from flow.sweep.results import Sweep, load
     from flow.sweep.runs import Run
     from flow.sweep.store import SweepError
@@ -41,6 +43,6 @@ __getattr__, __dir__ = exports(
         "SweepError": ".store",
         "load": ".results",
         "main": ".cli",
-        "run": ".cli",
+        "run": ".launch",
     },
 )
