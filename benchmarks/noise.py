@@ -42,7 +42,7 @@ from flow.observables import (
     polysemantic_neurons,
     row_residuals,
 )
-from flow.training_setup import FIGURE_4, FIGURE_4_STEPS, Network, Noise, Optimizer, Training
+from flow.training.setup import FIGURE_4, FIGURE_4_STEPS, Network, Noise, Optimizer, Training
 from theory.counting import slot_law
 from theory.noise import implicit_path, implicit_rate
 

@@ -10,11 +10,12 @@ import pytest
 
 import flow
 import flow.sweep
+import flow.training
 import theory
 from flow.provenance import sources
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = [flow, flow.sweep]
+PACKAGES = [flow, flow.sweep, flow.training]
 """With public names."""
 
 

@@ -14,11 +14,11 @@ from strategies import regularization_strengths, seeds
 from flow import Status, Trajectory, gaussian_init, integrate, velocity
 from flow.forces import FeatureBenefit, Interference, Regularization
 from flow.training import forces_of, train
-from flow.training_setup import Data, Network, Noise, Optimizer, Training
+from flow.training.setup import Data, Network, Noise, Optimizer, Training
 
 jax = pytest.importorskip("jax")
-from flow import training_network  # noqa: E402
-from flow.training_network import Batch, Weights  # noqa: E402
+from flow.training import network as model  # noqa: E402
+from flow.training.network import Batch, Weights  # noqa: E402
 
 SHAPES = [(12, 5), (5, 12), (7, 7)]
 """Features and neurons: fewer, more and as many neurons as features."""
@@ -41,7 +41,7 @@ def proximal(rate, lam=0.05):
 
 @lru_cache
 def gradient():
-    return jax.jit(jax.grad(lambda W, network: training_network.loss(network, W, Batch())))
+    return jax.jit(jax.grad(lambda W, network: model.loss(network, W, Batch())))
 
 
 @settings(max_examples=100)
@@ -61,7 +61,7 @@ def test_minus_the_gradient_of_the_loss_is_the_sum_of_the_forces(shape, seed, sc
 def test_the_product_with_itself_has_the_derivative_of_a_product(seed):
     rng = np.random.default_rng(seed)
     W, V, cotangent = rng.normal(size=(5, 12)), rng.normal(size=(5, 12)), rng.normal(size=(5, 5))
-    image, back = jax.vjp(training_network.gram, W)
+    image, back = jax.vjp(model.gram, W)
     np.testing.assert_allclose(image, W @ W.T, rtol=1e-13)
     change = V @ W.T + W @ V.T
     np.testing.assert_allclose(np.sum(back(cotangent)[0] * V), np.sum(cotangent * change))
@@ -104,7 +104,7 @@ def loss_by_definition(network, D, E, X, targets, noise, error_weight, activity_
 def test_every_switch_of_the_network_does_what_its_definition_says(hidden, penalized):
     rng = np.random.default_rng(7)
     n, m, b = 5, 12, 9
-    Q = training_network.orthogonal_inputs(n, 3)
+    Q = model.orthogonal_inputs(n, 3)
     np.testing.assert_allclose(Q @ Q.T, np.eye(n), atol=1e-14)
     cases = itertools.product(
         OUTPUT, ("l1", "l2"), (False, True), (False, True), (None, "shared", "fresh")
@@ -123,7 +123,7 @@ def test_every_switch_of_the_network_does_what_its_definition_says(hidden, penal
         )
         inputs = Q if untied else np.eye(n)
         weights = Weights(D, E if untied else None)
-        found = training_network.loss(
+        found = model.loss(
             network, weights, Batch(features, noise, 0.7, 0.4), Q if untied else None
         )
         expected = loss_by_definition(network, D, E, targets @ inputs, targets, noise, 0.7, 0.4)
@@ -137,7 +137,7 @@ def test_bipolar_noise_adds_its_variance_to_the_loss_of_one_feature_that_stays_o
     W *= 1.01 * sigma * np.abs(W).sum() / np.sum(W**2)  # σ‖W‖₁ < ‖W‖²: the output stays on
     patterns = sigma * np.array(list(itertools.product([-1.0, 1.0], repeat=m)))
     network = Network(c=4.0, lam=0.0)
-    average = jax.vmap(lambda xi: training_network.error(network, Weights(W), Batch(noise=xi)))(
+    average = jax.vmap(lambda xi: model.error(network, Weights(W), Batch(noise=xi)))(
         patterns
     ).mean()
     square = np.sum(W**2)
@@ -203,7 +203,7 @@ def test_orthogonal_inputs_reproduce_the_run_up_to_their_rotation():
     n, m = 8, 16
     D, E = gaussian_init(n, m, seed=5), gaussian_init(n, m, seed=6)
     network = Network(c=4.0, lam=0.02, penalized="activations", untied=True)
-    Q = training_network.orthogonal_inputs(n, 11)
+    Q = model.orthogonal_inputs(n, 11)
     plain = Training(network=network, optimizer=Optimizer(rate=0.01))
     rotated = Training(network=network, data=Data(rotation=11), optimizer=Optimizer(rate=0.01))
     (one,) = train(plain, D, encoder0=E, steps=1000)
@@ -225,7 +225,7 @@ def test_every_feature_weighs_as_much_as_in_the_full_batch(probability, magnitud
     data = Data(probability=probability, magnitude=magnitude, batch=4000)
     n = 16
     X, _, error_weight, activity_weight = jax.device_get(
-        training_network.draw_features(data, jax.random.key(0), n, np.float64)
+        model.draw_features(data, jax.random.key(0), n, np.float64)
     )
     assert X.shape == (4000, n)
     if probability is None:
@@ -261,7 +261,7 @@ def test_noise_has_the_moments_of_its_name(distribution):
     under a normal law of the averages (10 degrees of freedom: the 8th moment is finite)."""
     count, sigma = 200_000, 0.15
     noise = Noise(distribution=distribution, sigma=sigma, degrees=10.0)
-    xi = np.asarray(training_network.draw_noise(noise, jax.random.key(1), (count,), np.float64))
+    xi = np.asarray(model.draw_noise(noise, jax.random.key(1), (count,), np.float64))
     z = xi / sigma
     expected = 3.0 + KURTOSIS[distribution]
     for power, moment in ((1, 0.0), (2, 1.0), (3, 0.0), (4, expected)):
@@ -350,7 +350,7 @@ def test_double_precision_ends_with_the_call():
 
 
 def test_jax_is_not_imported_before_the_first_training():
-    code = "import sys, flow.training, flow.training_cli; assert 'jax' not in sys.modules"
+    code = "import sys, flow.training.trainer, flow.training.cli; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -365,7 +365,7 @@ def test_observables_are_kept_as_often_as_asked_and_at_the_end(steps):
 
 
 def test_an_interrupted_run_keeps_what_was_reached(monkeypatch):
-    import flow.training as module
+    from flow.training import trainer as module
 
     class Impatient(module.tqdm):
         def update(self, n=1):

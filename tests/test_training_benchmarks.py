@@ -9,7 +9,7 @@ pytest.importorskip("jax")
 from benchmarks.training import speed
 from benchmarks.training.__main__ import QUESTIONS, main
 from benchmarks.training.runs import Case, Question, gather, groups
-from flow.training_setup import Training
+from flow.training.setup import Training
 
 
 def question(names, measured, file):

@@ -1,13 +1,15 @@
 """``python -m flow.training``: flags, presets, files, exit codes, complaints."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from flow import Trajectory, gaussian_init
-from flow.training_cli import PRESETS, main, training_of
-from flow.training_setup import (
+from flow.training.cli import PRESETS, main, training_of
+from flow.training.setup import (
     FIGURE_3,
     FIGURE_4,
     Data,
@@ -169,3 +171,8 @@ def test_help_names_every_group(capsys):
     said = capsys.readouterr().out
     for flag in ("--n", "--lam", "--probability", "--noise", "--optimizer", "--out", "--preset"):
         assert flag in said
+
+
+def test_help_comes_without_the_numerics():
+    code = "import sys, flow.training.cli; assert not {'numpy', 'jax'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.training.runs import Case, Question, Run, Table, counts, groups, interval, starts
 from flow.training import train
-from flow.training_setup import FIGURE_3, FIGURE_3_STEPS, Training
+from flow.training.setup import FIGURE_3, FIGURE_3_STEPS, Training
 from theory.counting import paper_count, slot_law
 
 FEATURES = 256

@@ -20,7 +20,7 @@ from benchmarks.training.runs import (
 )
 from flow import integrate
 from flow.training import forces_of, train
-from flow.training_setup import Network, Training
+from flow.training.setup import Network, Training
 
 FEATURES = 12
 NETWORK = Network(c=1.0, lam=0.05)

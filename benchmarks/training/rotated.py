@@ -31,8 +31,8 @@ from benchmarks.training.runs import (
 )
 from flow.observables import winners
 from flow.training import train
-from flow.training_network import orthogonal_inputs
-from flow.training_setup import Data, Network, Optimizer, Training
+from flow.training.network import orthogonal_inputs
+from flow.training.setup import Data, Network, Optimizer, Training
 
 M = 128
 NETWORK = Network(c=4.0, lam=LAM, untied=True)

@@ -16,8 +16,8 @@ from flow import gaussian_init
 from flow.files import written_aside
 from flow.observables import AUTHORS_WINDOW, mean_and_interval, polysemantic_neurons
 from flow.provenance import versions
-from flow.training_cli import ENCODER_SEED
-from flow.training_setup import Network, Optimizer, Training
+from flow.training.cli import ENCODER_SEED
+from flow.training.setup import Network, Optimizer, Training
 
 N = 64
 SEEDS = 10

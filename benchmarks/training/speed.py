@@ -35,7 +35,7 @@ OURS = """
 import time, numpy as np
 from flow import gaussian_init
 from flow.training import train
-from flow.training_setup import FIGURE_3
+from flow.training.setup import FIGURE_3
 W0 = gaussian_init({n}, {m}, seed=0, dtype="float32")
 def once(steps):
     began = time.perf_counter()

@@ -21,7 +21,7 @@ from benchmarks.training.runs import (
     starts,
 )
 from flow.training import train
-from flow.training_setup import Network, Training
+from flow.training.setup import Network, Training
 
 M = 128
 STEPS = 20_000

@@ -31,7 +31,7 @@ from benchmarks.training.runs import (
 )
 from flow import integrate
 from flow.training import forces_of, train
-from flow.training_setup import Data, Training
+from flow.training.setup import Data, Training
 
 M = 128
 RATE, T_END = 0.02, 400.0

@@ -28,7 +28,7 @@ from benchmarks.training.runs import (
     starts,
 )
 from flow.training import train
-from flow.training_setup import FIGURE_3, Network, Training
+from flow.training.setup import FIGURE_3, Network, Training
 
 M = 128
 

@@ -26,7 +26,7 @@ from benchmarks.training.runs import (
 from flow import integrate
 from flow.observables import polysemantic_neurons, winners
 from flow.training import TrainingTrajectory, forces_of, train
-from flow.training_setup import FIGURE_3, FIGURE_3_STEPS, Optimizer, Training
+from flow.training.setup import FIGURE_3, FIGURE_3_STEPS, Optimizer, Training
 from theory.counting import paper_count, slot_law
 
 SIZES = (64, 128, 256, 512)

@@ -14,8 +14,8 @@ from flow.forces import (
     Regularization,
     with_jump,
 )
-from flow.training_network import Keys, Weights, start, step
-from flow.training_setup import Network, Training
+from flow.training.network import Keys, Weights, start, step
+from flow.training.setup import Network, Training
 
 Array = Any
 

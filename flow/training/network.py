@@ -2,7 +2,7 @@
 
 The gradient is JAX's, of the loss as it is written here. Nothing of :mod:`flow.forces` enters it:
 that is what makes training a witness for the flow. Shapes are those of one instance; the loop in
-:mod:`flow.training` maps over instances.
+:mod:`flow.training.loop` maps over instances.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax  # type: ignore[import-untyped]
 
-from flow.training_setup import Data, Network, Noise, Optimizer, Training
+from flow.training.setup import Data, Network, Noise, Optimizer, Training
 
 Array = Any
 
@@ -152,7 +152,7 @@ def _error_and_activity(
 
 
 def loss(network: Network, weights: Weights, batch: Batch, Q: Array | None = None) -> Array:
-    """The loss of :class:`flow.training_setup.Network`, a scalar, from which all gradients come."""
+    """The loss of :class:`flow.training.setup.Network`, a scalar, from which all gradients come."""
     squared, activity = _error_and_activity(network, weights, batch, Q)
     if network.penalized == "activations":
         weight = batch.activity_weight if network.penalty == "l1" else batch.error_weight

@@ -25,7 +25,7 @@ from flow.options import (
     shows_bar,
     whole,
 )
-from flow.training_setup import (
+from flow.training.setup import (
     DISTRIBUTIONS,
     FIGURE_3,
     FIGURE_3_STEPS,
@@ -45,7 +45,7 @@ from flow.training_setup import (
 )
 
 if TYPE_CHECKING:
-    from flow.training import TrainingTrajectory
+    from flow.training.trainer import TrainingTrajectory
 
 PROG = "python -m flow.training"
 ABOUT = (
@@ -251,7 +251,7 @@ def _train(argv: list[str]) -> int:
     import numpy as np
 
     from flow.initial import gaussian_init
-    from flow.training import train
+    from flow.training.trainer import train
 
     seeds = range(how.seed, how.seed + how.instances)
 

@@ -1,20 +1,9 @@
-"""The network itself, trained step by step: an independent witness for the flow.
+"""The training loop from outside: what it is given, what it gives back, a bar in between.
 
-    python -m flow.training --n 64 --m 128 --optimizer proximal --rate 0.02 --steps 20000
-
-The gradient is that of the loss, by JAX, never that of :mod:`flow.forces`. What is trained, on
-what and how is in :mod:`flow.training_setup`; the loss in :mod:`flow.training_network`.
+JAX is imported with the first training.
 """
 
 from __future__ import annotations
-
-import sys
-
-if __name__ == "__main__":
-    # Before the imports below: help and complaints need not wait for them.
-    from flow.training_cli import main
-
-    sys.exit(main())
 
 import math
 import time
@@ -37,11 +26,11 @@ from flow.forces import (
 from flow.initial import check_entries
 from flow.provenance import versions
 from flow.stationarity import certify, default_tolerance
-from flow.training_setup import Network, Training
+from flow.training.setup import Network, Training
 from flow.trajectory import Observables, Status, Trajectory
 
 if TYPE_CHECKING:
-    from flow.training_network import Weights
+    from flow.training.network import Weights
 
 RECORDS = 200
 """Times at which observables are kept by default."""
@@ -282,8 +271,8 @@ def _run(
     import jax
     import jax.numpy as jnp
 
-    from flow.training_loop import advance, begin
-    from flow.training_network import Keys, Weights, orthogonal_inputs
+    from flow.training.loop import advance, begin
+    from flow.training.network import Keys, Weights, orthogonal_inputs
 
     def stored(weights: Weights) -> Weights:
         return Weights(*(None if W is None else np.array(W) for W in weights))

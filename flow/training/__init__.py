@@ -1,0 +1,29 @@
+"""The network itself, trained step by step: an independent witness for the flow.
+
+    python -m flow.training --n 64 --m 128 --optimizer proximal --rate 0.02 --steps 20000
+
+The gradient is that of the loss, by JAX, never that of :mod:`flow.forces`. From the command line
+down:
+
+- :mod:`~flow.training.cli`: flags, presets, what is said at the end;
+- :mod:`~flow.training.trainer`: :func:`train`, and the trajectory that it returns;
+- :mod:`~flow.training.loop`: steps and instances, compiled, with what is observed on the way;
+- :mod:`~flow.training.network`: the loss, data, noise, and one step of an optimizer;
+- :mod:`~flow.training.setup`: what is trained, on what and how, as plain data.
+
+Public names are imported when they are first asked for: help and complaints need not wait for them.
+"""
+
+from typing import TYPE_CHECKING
+
+from flow.lazy import exports
+
+if TYPE_CHECKING:
+    from flow.training.trainer import TrainingTrajectory, forces_of, train
+
+__all__ = ["TrainingTrajectory", "forces_of", "train"]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    dict.fromkeys(__all__, ".trainer"),
+)
