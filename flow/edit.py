@@ -22,7 +22,7 @@ if __name__ == "__main__" and not __package__:
 
 from tyro.conf import arg
 
-from flow.options import (
+from flow.flags import (
     InputError,
     check_output,
     choice,

@@ -23,17 +23,8 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from flow.options import (
-    SUBSETS,
-    CompareOptions,
-    Given,
-    InputError,
-    SimulateOptions,
-    check_output,
-    exit_code,
-    read_options,
-    shows_bar,
-)
+from flow.flags import InputError, check_output, exit_code, shows_bar
+from flow.options import SUBSETS, CompareOptions, Given, SimulateOptions, read_options
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from flow.files import written_aside
-from flow.options import InputError
+from flow.flags import InputError
 from flow.trajectory import Trajectory
 
 FORMAT = "incidental-flow weights 1"

@@ -4,7 +4,7 @@ import sys
 
 import tyro
 
-from flow.options import InputError
+from flow.flags import InputError
 from paper_figures.making import command_line
 
 if __name__ == "__main__":

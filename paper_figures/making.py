@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from flow.files import written_aside
-from flow.options import InputError
+from flow.flags import InputError
 from paper_figures import FIGURES, style
 from paper_figures.cache import Data, code, kept, key
 

@@ -13,8 +13,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from flow.flags import InputError
 from flow.observables import mean_and_interval
-from flow.options import InputError
 from flow.sweep import run
 from flow.sweep.runs import Run
 from paper_figures import (

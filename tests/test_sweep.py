@@ -29,9 +29,9 @@ from flow import (
     sweep,
 )
 from flow.driver import BACKENDS, DEFAULT_RTOL
+from flow.flags import InputError
 from flow.forces import Force, NoisyFeatureBenefit, NoisyInterference
 from flow.observables import polysemantic_neurons, winners
-from flow.options import InputError
 from flow.sweep import Run, SweepError, load, run, workers
 from flow.sweep.config import read_config
 from flow.sweep.forces import build_forces
@@ -861,7 +861,7 @@ def rows_or_none(file):
     ("module", "absent"),
     [
         ("flow.sweep.cli", {"numpy", "numba", "scipy", "xarray", "distributed"}),
-        ("flow.sweep.workers", {"flow.options", "numpy", "tyro"}),
+        ("flow.sweep.workers", {"numpy", "tyro"}),
     ],
 )
 def test_help_comes_without_the_numerics_and_a_worker_without_the_flags(module, absent):

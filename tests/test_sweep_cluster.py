@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from flow import sweep
-from flow.options import InputError
+from flow.flags import InputError
 from flow.sweep import Run, SweepError, engine, launch, load, run
 from flow.sweep.calls import execute_batch
 from flow.sweep.results import EXPORTED

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flow.options import InputError
+from flow.flags import InputError
 from flow.sweep import load, run
 from flow.sweep.results import EXPORTED
 

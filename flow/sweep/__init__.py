@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from flow.lazy import exports
 
 if TYPE_CHECKING:
-    from flow.options import InputError
+    from flow.flags import InputError
     from flow.sweep.cli import main
     from flow.sweep.launch import run
     from flow.sweep.results import Sweep, load
@@ -37,7 +37,7 @@ __all__ = ["InputError", "Run", "Sweep", "SweepError", "load", "main", "run"]
 __getattr__, __dir__ = exports(
     __name__,
     {
-        "InputError": "..options",
+        "InputError": "..flags",
         "Run": ".runs",
         "Sweep": ".results",
         "SweepError": ".store",

@@ -15,7 +15,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from flow.options import (
+from flow.flags import (
     InputError,
     check_output,
     complain,

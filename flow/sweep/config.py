@@ -18,8 +18,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from flow.options import InputError
-from flow.sweep.forces import nearest, roster
+from flow.flags import InputError, nearest
+from flow.sweep.forces import roster
 from flow.sweep.runs import FORCE_PARAMETERS, PARAMETERS, Run
 
 RATIOS = {"m": "m_over_n", "lam": "lam_sqrt_m_over_c", "seed": "seeds"}

@@ -9,13 +9,13 @@ imported for the subsets.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from flow.flags import nearest
 from flow.options import SUBSETS
 
 if TYPE_CHECKING:
@@ -103,9 +103,3 @@ def _couples(kind: type[Force]) -> bool:
     from flow.forces import Interference
 
     return kind is Interference or kind.replaces is Interference
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?" where a known word is close, else nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""

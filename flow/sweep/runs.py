@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from flow.flags import nearest
 from flow.memory import run_bytes
 from flow.options import SUBSETS
-from flow.sweep.forces import build_forces, nearest, roster
+from flow.sweep.forces import build_forces, roster
 
 DEFAULT_RTOL = 5e-3
 """As :data:`flow.driver.DEFAULT_RTOL`, which would bring the compiler with it."""

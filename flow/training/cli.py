@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from flow.options import (
+from flow.flags import (
     SAVE_TIMES,
     InputError,
     check_output,
