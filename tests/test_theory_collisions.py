@@ -248,6 +248,11 @@ def test_separatrix_runs_through_the_saddle_and_splits_the_outcomes() -> None:
         for u, v in curve[[20, 60, 120, 180]]:
             assert np.isinf(race(u, v * 1.02 + 2e-4, lam, benefit, interference)[2])
             assert np.isfinite(race(u, v * 0.98 - 2e-4, lam, benefit, interference)[2])
+    # Next to the repeller of weak interference a stage of the solver looks at a weight below zero.
+    curve = separatrix(0.00154192, benefit=4.0, interference=0.199148273, points=400)
+    repeller = malign_fixed_points(0.00154192, benefit=4.0, interference=0.199148273)[1]
+    assert np.all(curve > 0.0)
+    np.testing.assert_allclose(curve[0], [repeller.u, repeller.v], atol=1e-3)
     line = separatrix(0.02, points=5, reach=1.0)
     np.testing.assert_array_equal(line[:, 0], line[:, 1])
     np.testing.assert_allclose(line[:, 0], np.linspace(0, 1, 5))

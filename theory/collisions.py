@@ -79,8 +79,15 @@ def malign_rate(
     """
     u_, v_, lam_ = positive("u", u), positive("v", v), non_negative("lam", lam)
     own, other = non_negative("benefit", benefit), non_negative("interference", interference)
-    first = own * (1 - u_**2) * u_ - other * u_ * v_**2 - lam_
-    second = own * (1 - v_**2) * v_ - other * v_ * u_**2 - lam_
+    return _malign_rate(u_, v_, lam_, own, other)
+
+
+def _malign_rate(
+    u: Array, v: Array, lam: Array | float, own: Array | float, other: Array | float
+) -> tuple[Array, Array]:
+    """The polynomials of ``malign_rate``, wherever a solver's stages may look."""
+    first = own * (1 - u**2) * u - other * u * v**2 - lam
+    second = own * (1 - v**2) * v - other * v * u**2 - lam
     return np.asarray(first), np.asarray(second)
 
 
@@ -210,7 +217,7 @@ def separatrix(
     direction = direction * np.sign(direction.sum())  # both components positive: outwards
 
     def rate(y: Array) -> Array:
-        return np.stack(malign_rate(y[0], y[1], lam, benefit=benefit, interference=interference))
+        return np.stack(_malign_rate(y[0], y[1], lam, benefit, interference))
 
     def backwards(_: float, y: Array) -> Array:
         return np.asarray(-rate(y) / (np.hypot(*rate(y)) + 1e-9))  # by arc length; rests at rest
