@@ -27,6 +27,17 @@ def sources(package: ModuleType) -> list[Path]:
 
 
 @cache
+def target() -> str:
+    """The processor that Numba compiles for, as LLVM names it: on others the last bits may differ.
+
+    Hypervisors hide the marketing name, which :func:`processor` gives.
+    """
+    from llvmlite import binding
+
+    return str(binding.get_host_cpu_name())
+
+
+@cache
 def processor() -> str:
     """The processor's name."""
     try:

@@ -16,6 +16,7 @@ FIGURES = (
     "universal_law",
     "malign_collision",
     "plateau",
+    "count_map",
     "winners",
     "work_precision",
     "learning_rate",

@@ -36,7 +36,7 @@ from flow.observables import (
     row_residuals,
     winners,
 )
-from flow.provenance import processor, sources, versions
+from flow.provenance import processor, sources, target, versions
 from flow.starts import FORMAT
 from flow.sweep.forces import build_forces
 from flow.sweep.runs import PLATEAU_LEAST, TRACE_POINTS, Measured, Outcome, Run, refused
@@ -271,6 +271,7 @@ def _software() -> str:
             "python": platform.python_version(),
             "machine": platform.machine(),
             "processor": processor(),
+            "target": target(),
             "host": socket.gethostname(),
         },
         sort_keys=True,

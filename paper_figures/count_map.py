@@ -1,0 +1,146 @@
+"""The count map: polysemantic neurons of the flow at rest over what the slot law expects, for every
+m/n and λ√m/c, with the lines on which the ratio leaves 1 by a tenth.
+
+A star marks cells with runs that did not come to rest, which are in no mean. In words:
+count_map.md; every cell: count_map_table.md. The slot law (a conjecture) and n²/4m differ by less
+than 2 % here. Source: THE_FLOW section 4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from tqdm import tqdm
+
+from flow.sweep.calls import execute_batch
+from flow.sweep.runs import Run, ratios
+from paper_figures import making, map_table, style
+from paper_figures.cache import Data
+from theory.counting import slot_mean
+
+OFF = 0.1
+"""How far from 1 the lines are."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """A rectangle of cells; their runs come from `files` if any, else `seeds` are made."""
+
+    n: tuple[int, ...] = (64, 128, 256)
+    m_over_n: tuple[int, ...] = (1, 2, 4, 8, 16)
+    coupling: tuple[float, float, int] = (0.01, 1.0, 7)
+    """λ√m/c: first, last, and how many in logarithmic steps"""
+    seeds: int = 0
+    files: tuple[str, ...] = ("paper_figures/data/map.csv.xz",)
+
+
+FULL = Parameters()
+FAST = Parameters(n=(16, 32), m_over_n=(1, 2, 4), coupling=(0.1, 1.0, 3), seeds=6, files=())
+
+
+def couplings(p: Parameters) -> np.ndarray:
+    """The values of λ√m/c."""
+    first, last, count = p.coupling
+    return np.geomspace(first, last, count)
+
+
+def rows(p: Parameters) -> Sequence[Mapping[str, Any]]:
+    """Runs as rows of a sweep: those of the table, or made here and now."""
+    if p.files:
+        return map_table.read(making.HERE.parent / p.files[0]).rows
+    runs = [
+        Run(n=n, m=ratio * n, lam=float(f"{coupling / math.sqrt(ratio * n):.9g}"), seed=seed)
+        for n in p.n for ratio in p.m_over_n for coupling in couplings(p) for seed in range(p.seeds)
+    ]  # fmt: skip
+    found = []
+    for run in tqdm(runs, desc="runs", leave=False, disable=None):
+        [outcome] = execute_batch([run])
+        measured = {} if outcome.measured is None else vars(outcome.measured)
+        found.append(
+            {**asdict(run), **ratios(asdict(run)), "finished": outcome.finished, **measured}
+        )
+    return found
+
+
+def compute(p: Parameters) -> Data:
+    """(n, m/n, λ√m/c): mean of count over slot law, its standard error, runs; those that failed."""
+    shape = (len(p.n), len(p.m_over_n), p.coupling[2])
+    relative: dict[tuple[int, int, int], list[float]] = defaultdict(list)
+    failed = np.zeros(shape, np.int64)
+    for row in rows(p):
+        near = np.flatnonzero(np.isclose(couplings(p), row["lam_sqrt_m_over_c"], rtol=1e-6))
+        if row["n"] not in p.n or row["m_over_n"] not in p.m_over_n or not near.size:
+            continue
+        place = (p.n.index(row["n"]), p.m_over_n.index(row["m_over_n"]), int(near[0]))
+        if row["finished"]:
+            relative[place].append(row["polysemantic"] / float(slot_mean(row["n"], row["m"])))
+        else:
+            failed[place] += 1
+    mean, error, done = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.int64)
+    for place, values in relative.items():
+        mean[place], done[place] = np.mean(values), len(values)
+        if len(values) > 1:
+            error[place] = np.std(values, ddof=1) / math.sqrt(len(values))
+    return {
+        "n": np.array(p.n), "m_over_n": np.array(p.m_over_n), "coupling": couplings(p),
+        "ratio": mean, "error": error, "runs": done, "failed": failed,
+    }  # fmt: skip
+
+
+def plot(data: Data) -> Figure:
+    """One panel for each n, λ√m/c to the right, m/n upwards."""
+    figure, axes = style.canvas(0.9 + 2.75 * data["n"].size, data["n"].size, 1, sharex=True,
+                                squeeze=False)  # fmt: skip
+    for k, axis in enumerate(axes.flat):
+        image = _panel(axis, data, k)
+    axes.flat[-1].set_xlabel("λ√m/c")
+    bar = figure.colorbar(image, ax=list(axes.flat), pad=0.01, fraction=0.04, aspect=40)
+    bar.set_label("polysemantic neurons at rest / slot law (± standard error in hundredths)")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _panel(axis: Axes, data: Data, k: int) -> Any:
+    ratio, error = data["ratio"][k], data["error"][k]
+    high, wide = ratio.shape
+    axis.grid(False)
+    image = axis.imshow(ratio, cmap=style.SIGNED, vmin=0.4, vmax=1.6, origin="lower", aspect="auto")
+    for level, colour, dashes in (
+        (1.0 - OFF, "white", "solid"),
+        (1.0 + OFF, "black", style.DASHED),
+    ):
+        if ratio.min() < level < ratio.max():  # false where a cell is empty
+            axis.contour(ratio, levels=[level], colors=colour, linewidths=2.4,
+                         linestyles=[dashes])  # fmt: skip
+    for (row, column), value in np.ndenumerate(ratio):
+        if not np.isfinite(value):
+            continue
+        star = "*" if data["failed"][k, row, column] else ""
+        below = "" if np.isnan(error[row, column]) else f"\n±{100 * error[row, column]:.0f}"
+        axis.text(column, row, f"{value:.2f}{star}{below}", ha="center", va="center", fontsize=9.5,
+                  color="white" if value < 0.75 else "black",
+                  path_effects=[withStroke(linewidth=3.0, foreground=image.to_rgba(value))],
+                  zorder=3)  # fmt: skip
+    axis.set_xticks(range(wide), [f"{value:.2g}" for value in data["coupling"]])
+    axis.set_yticks(range(high), [str(value) for value in data["m_over_n"]])
+    axis.set_ylabel("m/n")
+    low, high = data["runs"][k].min(), data["runs"][k].max()
+    axis.set_title(f"n = {data['n'][k]}, {low}{f' to {high}' if high > low else ''} runs a cell")
+    return image
+
+
+def main() -> None:
+    """Make this figure."""
+    making.main("count_map")
+
+
+if __name__ == "__main__":
+    main()
