@@ -284,7 +284,7 @@ _TABLES: tuple[tuple[str, str, dict[str, _Show]], ...] = (
     ),
     (
         "Course",
-        "m' is the mean of the non-zeros per feature, |W|_1 that of ‖W_i‖₁, |W|_4^4 that of "
+        "m' is the mean of the non-zeros per feature, ‖W‖₁ that of ‖W_i‖₁, ‖W‖₄⁴ that of "
         "‖W_i‖₄⁴, all at the end, with their laws for interference off. The plateau ends where "
         "m'(λt)² is largest, 1 to 3 if m' follows the Θ law and more if it stands still before; it "
         "has collapsed when m' is half of that. Times are λt.",
@@ -296,9 +296,9 @@ _TABLES: tuple[tuple[str, str, dict[str, _Show]], ...] = (
             "end": _in_slow_time("t"),
             "m'": _per_feature("nonzeros"),
             "law": _law_of_survivors,
-            "|W|_1": _mean_of("l1"),
+            "‖W‖₁": _mean_of("l1"),
             "law of it": _law_of_l1,
-            "|W|_4^4": _mean_of("l4"),
+            "‖W‖₄⁴": _mean_of("l4"),
             "steps": _mean_of("accepted"),
             "seconds": _mean_of("seconds"),
         },
