@@ -82,6 +82,8 @@ def main(n: int = 128, seeds: int = 16, m_over_n: tuple[int, ...] = (1, 2, 8, 16
         seeds: runs of each m and λ.
         m_over_n: values of m/n.
     """
+    if n < 2 or seeds < 2 or min(m_over_n) < 1:
+        raise SystemExit("expected --n >= 2, --seeds >= 2 (for errors) and --m-over-n >= 1")
     moments = [0.0, 0.1, 0.2]
     table = []
     for ratio, coupling in tqdm([(r, x) for r in m_over_n for x in (0.01, 1.0)]):

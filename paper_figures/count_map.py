@@ -1,9 +1,10 @@
-"""The count map: polysemantic neurons of the flow at rest over what the slot law expects, for every
-m/n and λ√m/c, with the lines on which the ratio leaves 1 by a tenth.
+"""The count map ([in words](count_map.md)): polysemantic neurons of the flow at rest over what the
+slot law expects, for every m/n and λ√m/c, with the lines on which the ratio leaves 1 by a tenth: it
+holds at λ√m/c = 1; below there are fewer for m ≥ 2n, and more at m = n in large networks.
 
-A star marks cells with runs that did not come to rest, which are in no mean. In words:
-count_map.md; every cell: count_map_table.md. The slot law (a conjecture) and n²/4m differ by less
-than 2 % here. Source: THE_FLOW section 4.
+A star marks cells with runs that did not come to rest, which are in no mean. Every cell with
+all that was counted: count_map_table.md. The slot law (a conjecture) and n²/4m differ by less than
+2 % here. Source: THE_FLOW section 4.
 """
 
 from __future__ import annotations

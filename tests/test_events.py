@@ -110,8 +110,11 @@ def test_extinction_times_are_those_of_the_exact_flow(W0: Array, lam: float) -> 
         events=True,
     ).events  # fmt: skip
     truth = exact[stepped.extinctions.feature, stepped.extinctions.neuron]
-    # Inside a step the time has an error of third order: 8e-4 h measured.
-    np.testing.assert_allclose(stepped.extinctions.time, truth, atol=3e-3 * h)
+    # Inside a step the time has an error of third order, of which long rows have more: of 35,000
+    # times none was off by more than h (2e-4 + 0.1 (r²h)²), r the length of the row at the start.
+    reach = h * np.sum(W0**2, axis=1)[stepped.extinctions.feature]
+    off = np.abs(stepped.extinctions.time - truth)
+    assert np.all(off <= h * (3e-4 + 0.15 * reach**2))
     assert abs(stepped.extinctions.time.size - found.time.size) <= 1  # one may die at t_end
     assert (np.diff(stepped.extinctions.time) >= 0.0).all()
 
