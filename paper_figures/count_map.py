@@ -104,7 +104,7 @@ def plot(data: Data) -> Figure:
         image = _panel(axis, data, k)
     axes.flat[-1].set_xlabel("λ√m/c")
     bar = figure.colorbar(image, ax=list(axes.flat), pad=0.01, fraction=0.04, aspect=40)
-    bar.set_label("polysemantic neurons at rest / slot law (± standard error in hundredths)")
+    bar.set_label("polysemantic neurons / slot law (± s.e. in hundredths)")
     bar.outline.set_visible(False)
     return figure
 
