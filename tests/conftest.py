@@ -1,4 +1,7 @@
-"""Hypothesis profile for the whole suite, and manners among its processes."""
+"""Hypothesis profiles for the whole suite, and manners among its processes.
+
+The suite draws the same examples every time; ``--hypothesis-profile explore`` draws new ones.
+"""
 
 import os
 import signal
@@ -6,8 +9,13 @@ import signal
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "suite", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+    "suite",
+    deadline=None,
+    max_examples=100,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile("explore", settings.get_profile("suite"), derandomize=False)
 settings.load_profile("suite")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
