@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from benchmarks import accelerator, noise, precision, speed, sweep
+from benchmarks import accelerator, precision, speed, sweep
+from benchmarks.findings import noise
 from benchmarks.tables import markdown, provenance
-from flow.files import written_aside
+from flow.results.files import written_aside
 
 QUESTIONS = {
     "kernel": speed.kernel,

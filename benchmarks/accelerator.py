@@ -50,7 +50,7 @@ def accelerator(fast: bool) -> Table:
     import jax
     import jax.numpy as jnp
 
-    from flow.diffrax_solver import flow_term
+    from flow.accelerator.solver import flow_term
 
     name, accelerated = device()
     sizes = [(256, 4096), (2048, 16384), (8192, 65536)]

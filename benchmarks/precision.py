@@ -15,7 +15,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from flow import FeatureBenefit, Force, Interference, Regularization, gaussian_init, integrate
-from flow.schemes import ProximalEuler
+from flow.integrators.schemes import ProximalEuler
 
 N, M, LAM, T_END, SCALE = 32, 128, 0.02, 200.0, 0.9
 FORCES: list[Force] = [FeatureBenefit(), Interference(), Regularization(LAM)]

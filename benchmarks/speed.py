@@ -15,8 +15,8 @@ import numpy as np
 from benchmarks.pytorch import pytorch_adamw
 from benchmarks.tables import in_fresh_process, seconds
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
-from flow.field import Field
 from flow.forces import sum_slots
+from flow.integrators.field import Field
 
 Table = tuple[list[str], list[list[Any]]]
 
@@ -166,7 +166,7 @@ def growth(fast: bool) -> Table:
     return ["m", "s", "exponent", "steps", "evaluations", "peak MiB", "W MiB"], rows
 
 
-_IMPORT = "import time; b = time.perf_counter(); import flow.driver; " + (
+_IMPORT = "import time; b = time.perf_counter(); import flow.driver.integration; " + (
     "a = time.perf_counter() - b"
 )
 _START = (
@@ -205,7 +205,7 @@ def startup(fast: bool) -> Table:
 
 _EXACT = """
 import time, numpy as np
-from flow.exact import ExactFlow
+from flow.integrators.closed_form import ExactFlow
 def once(m, lam):
     # numpy's legacy generator: the start of the reference points in figure 2
     np.random.seed(0)

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from flow import report
-from flow.provenance import processor, versions
+from flow.cli import report
+from flow.results.provenance import processor, versions
 
 
 def provenance() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Interventions on saved weights: what would happen if W were changed here?
+"""Interventions on weights: what would happen if W were changed here?
 
     python -m flow.edit run.npz show
     python -m flow.edit run.npz duplicate --out cure.npz
@@ -10,131 +10,13 @@ The result is a file for ``--init`` of :mod:`flow.simulate` and records what was
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from inspect import cleandoc
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
 
 if __name__ == "__main__" and not __package__:
     # Run as a script: Python put this folder on the path, where the packages are one up.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from tyro.conf import arg
-
-from flow.flags import (
-    InputError,
-    check_output,
-    choice,
-    exit_code,
-    file_name,
-    number,
-    parse_flags,
-    whole,
-)
-
-if TYPE_CHECKING:
-    import numpy as np
-
-PROG = "python -m flow.edit"
-
-
-@dataclass(frozen=True)
-class Common:
-    """Which W is edited, and where the result goes."""
-
-    init_time: Annotated[
-        float | None,
-        number("init-time", "a flow time >= 0"),
-        arg(help_behavior_hint="(default: the last)"),
-    ] = None
-    """which of the saved times of the file to edit"""
-    out: Annotated[Path | None, file_name("out", ".npz"), arg(help_behavior_hint="(required)")] = (
-        None
-    )
-    """file for the edited W"""
-    overwrite: bool = False
-    """replace the file if it exists"""
-
-
-@dataclass(frozen=True)
-class Show:
-    """Print the neurons with several features on them."""
-
-    common: Common = Common()
-
-
-@dataclass(frozen=True)
-class Duplicate:
-    """Put a copy of a neuron beside it, both with weights / √2, and noise on their non-zeros.
-
-    The paper's proposed cure of a polysemantic neuron, for tied weights: norms and overlaps stay
-    as they were up to the noise.
-    """
-
-    neuron: Annotated[
-        int | None,
-        whole("neuron", 0),
-        arg(help_behavior_hint="(default: the first with two features)"),
-    ] = None
-    """which neuron, from 0"""
-    noise: Annotated[float, number("noise", "a number >= 0")] = 0.01
-    """standard deviation of the noise"""
-    seed: Annotated[int, whole("seed", 0)] = 0
-    """seed of the noise"""
-    common: Common = Common()
-
-
-@dataclass(frozen=True)
-class Flip:
-    """Turn the sign of one weight: a benign collision into a malign one, or back."""
-
-    feature: Annotated[int | None, whole("feature", 0), arg(help_behavior_hint="(required)")] = None
-    """which row, from 0"""
-    neuron: Annotated[int | None, whole("neuron", 0), arg(help_behavior_hint="(required)")] = None
-    """which column, from 0"""
-    common: Common = Common()
-
-
-@dataclass(frozen=True)
-class Permute:
-    """Shuffle neurons or features; the flow does not care, which is a test of everything else."""
-
-    what: Annotated[str, choice("what", ("neurons", "features"))] = "neurons"
-    """what is shuffled"""
-    seed: Annotated[int, whole("seed", 0)] = 0
-    """seed of the shuffle"""
-    common: Common = Common()
-
-
-@dataclass(frozen=True)
-class Rescale:
-    """Multiply W, one feature of it, or one neuron of it."""
-
-    factor: Annotated[float, number("factor", "a number >= 0")] = 1.0
-    """by how much"""
-    feature: Annotated[
-        int | None, whole("feature", 0), arg(help_behavior_hint="(default: all)")
-    ] = None
-    """which row, from 0"""
-    neuron: Annotated[int | None, whole("neuron", 0), arg(help_behavior_hint="(default: all)")] = (
-        None
-    )
-    """which column, from 0"""
-    common: Common = Common()
-
-
-Edit = Show | Duplicate | Flip | Permute | Rescale
-EDITS: dict[str, type[Edit]] = {
-    "show": Show,
-    "duplicate": Duplicate,
-    "flip": Flip,
-    "permute": Permute,
-    "rescale": Rescale,
-}
-
-
-# The interventions -------------------------------------------------------------------------------
+import numpy as np
 
 
 def duplicate(W: np.ndarray, neuron: int, *, noise: float, seed: int) -> np.ndarray:
@@ -144,8 +26,6 @@ def duplicate(W: np.ndarray, neuron: int, *, noise: float, seed: int) -> np.ndar
     Source: paper, discussion of how to remove incidental polysemanticity; the factor 1/√2
     instead of 1/2 on the outgoing weights is that of tied weights.
     """
-    import numpy as np
-
     w = W[:, neuron]
     shaken = np.random.default_rng(seed).normal(0.0, noise, (2, w.size)) * (w != 0.0)
     copies = (w / np.sqrt(2.0) + shaken).astype(W.dtype)
@@ -163,8 +43,6 @@ def flip(W: np.ndarray, feature: int, neuron: int) -> np.ndarray:
 
 def permute(W: np.ndarray, what: str, *, seed: int) -> np.ndarray:
     """W : (n, m) with its "neurons" or "features" shuffled."""
-    import numpy as np
-
     return np.random.default_rng(seed).permutation(W, axis=1 if what == "neurons" else 0)
 
 
@@ -179,109 +57,7 @@ def rescale(
     return edited
 
 
-# The command line --------------------------------------------------------------------------------
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line `argv` (default: this process's) and return its exit code."""
-    return exit_code(_edit, argv)
-
-
-def _edit(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-h", "--help"):
-        print(_overview())
-        return 0
-    with_file = argv[0] not in EDITS
-    words, flags = (argv[1:2], argv[2:]) if with_file else (argv[:1], argv[1:])
-    if not words or words[0] not in EDITS:
-        raise InputError(
-            f"expected FILE.npz and one of {', '.join(EDITS)}, got {' '.join(argv)!r}; "
-            f"--help explains them"
-        )
-    name = words[0]
-    kind = EDITS[name]
-    wanted: Any = parse_flags(
-        kind, flags, kind(), f"{PROG} FILE.npz {name}", cleandoc(kind.__doc__ or "")
-    )
-    if not with_file:
-        raise InputError(f"expected FILE.npz before {name}, got none")
-    path = Path(argv[0])
-    common: Common = wanted.common
-    if name != "show":
-        if common.out is None:
-            raise InputError("--out: expected a file for the edited W, got none; add it")
-        check_output("out", common.out, overwrite=common.overwrite)
-
-    from flow.starts import read_start, write_weights
-
-    start = read_start(path, common.init_time)
-    if name == "show":
-        for line in _polysemantic(start.W):
-            print(line)
-        return 0
-    assert common.out is not None
-    W, wanted = _apply(wanted, start.W)
-    settings = {key: value for key, value in asdict(wanted).items() if key != "common"}
-    done = {"edit": name, **settings, "file": str(path), "t": start.t}
-    write_weights(common.out, W, {"edits": [done], "before": dict(start.about)})
-    shown = ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None)
-    print(f"{common.out}: {name} ({shown}), W is now {W.shape[0]} x {W.shape[1]}")
-    return 0
-
-
-def _overview() -> str:
-    lines = [f"usage: {PROG} FILE.npz EDIT [flags] --out NEW.npz", ""]
-    for name, kind in EDITS.items():
-        lines.append(f"  {name:<11}{(kind.__doc__ or '').splitlines()[0]}")
-    return "\n".join([*lines, "", f"{PROG} EDIT --help lists the flags of an edit."])
-
-
-def _apply(wanted: Any, W: np.ndarray) -> tuple[np.ndarray, Any]:
-    """The edited weights, and the edit with what was left open filled in."""
-    import dataclasses
-
-    import numpy as np
-
-    for flag, size in (("feature", W.shape[0]), ("neuron", W.shape[1])):
-        index = getattr(wanted, flag, None)
-        if index is not None and index >= size:
-            raise InputError(f"--{flag}: expected 0 to {size - 1}, got {index}")
-    if isinstance(wanted, Duplicate):
-        if wanted.neuron is None:
-            shared = np.flatnonzero(np.count_nonzero(W, axis=0) >= 2)
-            if not shared.size:
-                raise InputError(
-                    "--neuron: expected a neuron to duplicate, as no neuron has two features; "
-                    "got none"
-                )
-            wanted = dataclasses.replace(wanted, neuron=int(shared[0]))
-        return duplicate(W, wanted.neuron, noise=wanted.noise, seed=wanted.seed), wanted
-    if isinstance(wanted, Flip):
-        if wanted.feature is None or wanted.neuron is None:
-            raise InputError("expected --feature and --neuron, got only one or none; add them")
-        if W[wanted.feature, wanted.neuron] == 0.0:
-            raise InputError(
-                f"expected a weight that is not zero, got W[{wanted.feature}, {wanted.neuron}] = "
-                f"0; show lists shared neurons"
-            )
-        return flip(W, wanted.feature, wanted.neuron), wanted
-    if isinstance(wanted, Permute):
-        return permute(W, wanted.what, seed=wanted.seed), wanted
-    return rescale(W, wanted.factor, feature=wanted.feature, neuron=wanted.neuron), wanted
-
-
-def _polysemantic(W: np.ndarray) -> Iterator[str]:
-    import numpy as np
-
-    shared = np.flatnonzero(np.count_nonzero(W, axis=0) >= 2)
-    yield f"{shared.size} of {W.shape[1]} neurons have two features or more"
-    for k in shared[:20]:
-        rows = np.flatnonzero(W[:, k])
-        features = ", ".join(f"{i} ({W[i, k]:+.3f})" for i in rows[:8])
-        yield f"  neuron {k}: features {features}{', ...' if rows.size > 8 else ''}"
-    if shared.size > 20:
-        yield f"  and {shared.size - 20} more"
-
-
 if __name__ == "__main__":
+    from flow.cli.edit import main
+
     sys.exit(main())

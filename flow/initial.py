@@ -1,4 +1,4 @@
-"""Seeded starting weights."""
+"""Seeded starting weights, and the one check of a W."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import operator
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
 
 def _positive_integer(name: str, value: int) -> int:
@@ -32,7 +32,7 @@ def gaussian_init(
     dtype : drawn in float64, then converted.
 
     Returns W : (n, m). Raises ValueError for sizes below 1 or a negative or non-finite scale.
-    Source: paper, section 2.1; THE_FLOW section 3.
+    Source: paper, section 2.1; theory/README, section 3.
     """
     n, m = _positive_integer("n", n), _positive_integer("m", m)
     if not (math.isfinite(scale) and scale >= 0.0):
@@ -41,12 +41,26 @@ def gaussian_init(
     return W.astype(dtype, copy=False)
 
 
-def check_entries(name: str, W: np.ndarray, *, finite: bool = True) -> None:
-    """ValueError unless W is float32 or float64 and, if asked for, finite."""
-    if W.dtype not in (np.float32, np.float64):
+def check_weights(
+    W: ArrayLike, *, name: str = "W", finite: bool = True, floats: bool = True
+) -> np.ndarray:
+    """`W` as an array (n features, m neurons); ValueError for what no run can have.
+
+    With `finite`, NaN and infinity are refused; with `floats`, all but float32 and float64.
+    """
+    W = np.asarray(W)
+    if W.ndim != 2 or 0 in W.shape:
         raise ValueError(
-            f"{name} must be float32 or float64, got {W.dtype}; "
-            f"convert it with {name}.astype(float)"
+            f"expected {name} as (n features, m neurons) with n, m >= 1, got shape {W.shape}; "
+            f"pass one W, such as run.final"
+        )
+    if floats and W.dtype not in (np.float32, np.float64):
+        raise ValueError(
+            f"expected {name} of float32 or float64, got {W.dtype}; convert it with W.astype(float)"
         )
     if finite and not np.isfinite(W).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
+        raise ValueError(
+            f"expected {name} to be finite, got NaN or infinity; look at the status of the run "
+            f"that made it"
+        )
+    return W

@@ -4,8 +4,8 @@ import sys
 
 import tyro
 
-from flow.flags import InputError
-from paper_figures.making import command_line
+from flow.cli.flags import InputError
+from paper_figures.tools.gallery import command_line
 
 if __name__ == "__main__":
     try:

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
-from flow.film import Film
-from flow.plots import ENERGY_LINES, winner_order
-from paper_figures import making, style
-from paper_figures.cache import Data
+from flow.pictures.film import Film
+from flow.pictures.plots import ENERGY_LINES, winner_order
+from paper_figures.tools import gallery, style
+from paper_figures.tools.cache import Data
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def compute(p: Parameters) -> Data:
     }
 
 
-def plot(data: Data) -> making.Film:
+def plot(data: Data) -> gallery.Film:
     """One image for each frame."""
     figure, (left, right) = style.canvas(3.9, 1, 2, width_ratios=(1.25, 1.0))
     _, n, m = data["W"].shape
@@ -99,7 +99,7 @@ def plot(data: Data) -> making.Film:
 
 def main() -> None:
     """Make this film."""
-    making.main("animation")
+    gallery.main("animation")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ holds at λ√m/c = 1; below there are fewer for m ≥ 2n, and more at m = n in 
 
 A star marks cells with runs that did not come to rest, which are in no mean. Every cell with
 all that was counted: count_map_table.md. The slot law (a conjecture) and n²/4m differ by less than
-2 % here. Source: THE_FLOW section 4.
+2 % here. Source: theory/README, section 4.
 """
 
 from __future__ import annotations
@@ -19,12 +19,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from tqdm import tqdm
 
-from flow.sweep.calls import execute_batch
 from flow.sweep.runs import Run, ratios
-from paper_figures import making, map_table, style
-from paper_figures.cache import Data
+from paper_figures.tools import fig3_table, gallery, map_table, style
+from paper_figures.tools.cache import Data
 from theory.counting import slot_mean
 
 OFF = 0.1
@@ -56,14 +54,13 @@ def couplings(p: Parameters) -> np.ndarray:
 def rows(p: Parameters) -> Sequence[Mapping[str, Any]]:
     """Runs as rows of a sweep: those of the table, or made here and now."""
     if p.files:
-        return map_table.read(making.HERE.parent / p.files[0]).rows
+        return map_table.read(gallery.HERE.parent / p.files[0]).rows
     runs = [
         Run(n=n, m=ratio * n, lam=float(f"{coupling / math.sqrt(ratio * n):.9g}"), seed=seed)
         for n in p.n for ratio in p.m_over_n for coupling in couplings(p) for seed in range(p.seeds)
     ]  # fmt: skip
     found = []
-    for run in tqdm(runs, desc="runs", leave=False, disable=None):
-        [outcome] = execute_batch([run])
+    for run, outcome in fig3_table.outcomes(runs):
         measured = {} if outcome.measured is None else vars(outcome.measured)
         found.append(
             {**asdict(run), **ratios(asdict(run)), "finished": outcome.finished, **measured}
@@ -140,7 +137,7 @@ def _panel(axis: Axes, data: Data, k: int) -> Any:
 
 def main() -> None:
     """Make this figure."""
-    making.main("count_map")
+    gallery.main("count_map")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
-from paper_figures import making, style
-from paper_figures.cache import Data
+from paper_figures.tools import gallery, style
+from paper_figures.tools.cache import Data
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _network(axis: Axes, W: np.ndarray) -> None:
 
 def main() -> None:
     """Make this figure."""
-    making.main("fig1_network")
+    gallery.main("fig1_network")
 
 
 if __name__ == "__main__":

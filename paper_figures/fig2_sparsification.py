@@ -4,7 +4,8 @@ solution, while the curve drawn in the paper is 27 % above to 18 % below in ℓ1
 too low in m'.
 
 The simulation is the authors': forward Euler with step 0.5, weights ≤ 0 deleted, until one is
-left. The exact solution is `flow.exact`. Sources: paper, figure 2; THE_FLOW sections 2 and 7.
+left. The exact solution is `flow.integrators.closed_form`. Sources: paper, figure 2; theory/README,
+sections 2 and 7.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from flow.exact import ExactFlow
-from paper_figures import making, style
-from paper_figures.cache import Data
+from flow.integrators.closed_form import ExactFlow
+from paper_figures.tools import gallery, style
+from paper_figures.tools.cache import Data
 from theory.universal import paper_curve, universal_law
 
 
@@ -118,7 +119,7 @@ def _panel(axis: Axes, data: Data, row: int, exact: np.ndarray, drawn: np.ndarra
 
 def main() -> None:
     """Make this figure."""
-    making.main("fig2_sparsification")
+    gallery.main("fig2_sparsification")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ flow as in AdamW: their deficit is not the optimizer's alone.
 
 Bars are 95 % intervals of means (Student's t over seeds); the band holds 95 % of single runs if
 the slot law (a conjecture) is true. The authors' own bars were the logarithm of a standard
-deviation and are left out. Sources: paper, figure 3; THE_FLOW sections 4 and 7.
+deviation and are left out. Sources: paper, figure 3; theory/README, sections 4 and 7.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, NullFormatter
 
 from flow.sweep.runs import Run
-from paper_figures import counts, making, style
-from paper_figures.cache import Data
+from paper_figures.tools import fig3_table, gallery, style
+from paper_figures.tools.cache import Data
 from theory.counting import paper_count, slot_law
 
 PUBLISHED = (
     72, 24, 13.7, 10.1, 8.4, 8.2, 6.2, 5.4, 5.0, 4.9, 4.2, 3.8, 3.3, 3.5, 3.6, 3.8,
 )  # fmt: skip
-"""Means plotted in the paper for m = 256, 512, … 4096, read off to ±3 % (THE_FLOW section 7)."""
+"""Means plotted in the paper for m = 256, 512, … 4096, read off to ±3 % (theory/README, section
+7)."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +52,23 @@ FULL = Parameters()
 FAST = Parameters(n=32, lam=0.04, ms=(32, 64, 128), seeds=4, files=())
 
 
-def rows(p: Parameters) -> list[counts.Row]:
+def rows(p: Parameters) -> list[fig3_table.Row]:
     """What is known of every run."""
     if p.files:
-        found = counts.read(making.HERE.parent / p.files[0])
+        found = fig3_table.read(gallery.HERE.parent / p.files[0])
         return [row for row in found if row["m"] in p.ms and row["seed"] < p.seeds]
-    return counts.run_all(
+    return fig3_table.run_all(
         [Run(n=p.n, m=m, lam=p.lam, c=p.c, seed=seed) for m in p.ms for seed in range(p.seeds)]
     )
 
 
 def adamw(files: Sequence[str]) -> np.ndarray:
-    """(4, k) as :func:`counts.intervals`, of AdamW's counts by the authors' window."""
+    """(4, k) as :func:`fig3_table.intervals`, of AdamW's counts by the authors' window."""
     if len(files) < 2:
         return np.empty((4, 0))
-    cases = json.loads(Path(making.HERE.parent / files[1]).read_text())
+    cases = json.loads(Path(gallery.HERE.parent / files[1]).read_text())
     runs = [run for case in cases.values() for run in case["runs"]]
-    return counts.intervals(counts.by_m(runs, "polysemantic_window"))
+    return fig3_table.intervals(fig3_table.by_m(runs, "polysemantic_window"))
 
 
 def share_of_paper_count(n: int, groups: Mapping[int, np.ndarray]) -> np.ndarray:
@@ -84,12 +85,12 @@ def share_of_paper_count(n: int, groups: Mapping[int, np.ndarray]) -> np.ndarray
 def compute(p: Parameters) -> Data:
     """Means over seeds of flow and AdamW, and what is predicted for their m."""
     found = rows(p)
-    groups = counts.by_m(found, "polysemantic")
+    groups = fig3_table.by_m(found, "polysemantic")
     ms = np.unique(np.round(np.geomspace(min(p.ms), max(p.ms), 60))).astype(np.int64)
     laws = [slot_law(p.n, int(m)) for m in ms]
     return {
         "n": np.array(p.n), "lam": np.array(p.lam), "c": np.array(p.c),
-        "flow": counts.intervals(groups),
+        "flow": fig3_table.intervals(groups),
         "runs": np.array([(m, value) for m, values in groups.items() for value in values]).T,
         "share": share_of_paper_count(p.n, groups),
         "adamw": adamw(p.files),
@@ -177,7 +178,7 @@ def _span(values: np.ndarray) -> str:
 
 def main() -> None:
     """Make this figure."""
-    making.main("fig3_counts")
+    gallery.main("fig3_counts")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@ under normal noise they do not, and the gradient flow of the expected loss, whic
 rate, does the same: sparsity from noise is not an effect of finite steps.
 
 Mean of ‖W_i‖₄⁴ over features and five instances; SGD as in the authors' code (η = 0.02, 100,000
-steps, all instances under the same noise). Measured by `python -m benchmarks.noise figure4`.
-Sources: paper, section 3 and figure 4; THE_FLOW sections 6 and 7.
+steps, all instances under the same noise). Measured by `python -m benchmarks.findings.noise
+figure4`. Sources: paper, section 3 and figure 4; theory/README, sections 6 and 7.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from paper_figures import making, stored, style
-from paper_figures.cache import Data
+from paper_figures.tools import benchmark_results, gallery, style
+from paper_figures.tools.cache import Data
 from theory.noise import simplex_with_one_stuck
 
 PUBLISHED = {0.07: 0.32, 0.1: 0.79, 0.15: 0.77}
-"""Ends of the paper's curves for bipolar noise, read off (THE_FLOW section 7)."""
+"""Ends of the paper's curves for bipolar noise, read off (theory/README, section 7)."""
 
 
 @dataclass(frozen=True)
 class Parameters:
     """Where the measurements are: n = 8, m = 16, c = 4."""
 
-    files: tuple[str, ...] = ("benchmarks/noise.json",)
+    files: tuple[str, ...] = ("benchmarks/findings/noise.json",)
     n: int = 8
     m: int = 16
 
@@ -37,19 +37,19 @@ FAST = FULL
 
 def compute(p: Parameters) -> Data:
     """(σ, times) of means and standard deviations over instances, for each noise."""
-    part = stored.part(p.files[0], "figure4")
+    part = benchmark_results.part(p.files[0], "figure4")
     data = {
         "n": np.array(p.n), "m": np.array(p.m),
-        "sgd_times": stored.array(part["sgd_times"]),
-        "flow_times": stored.array(part["flow_times"]),
+        "sgd_times": benchmark_results.array(part["sgd_times"]),
+        "flow_times": benchmark_results.array(part["flow_times"]),
         "published": np.array(list(PUBLISHED.items())),
         "simplex": np.mean(np.sum(simplex_with_one_stuck(p.n) ** 4, axis=1)),
     }  # fmt: skip
     for law in ("bipolar", "normal"):
         curves = [curve for curve in part["curves"] if curve["law"] == law]
-        data[f"{law}_sigma"] = stored.array([curve["sigma"] for curve in curves])
+        data[f"{law}_sigma"] = benchmark_results.array([curve["sigma"] for curve in curves])
         for name in ("sgd", "sgd_std", "flow", "flow_std"):
-            data[f"{law}_{name}"] = stored.array([curve[name] for curve in curves])
+            data[f"{law}_{name}"] = benchmark_results.array([curve[name] for curve in curves])
     return data
 
 
@@ -90,7 +90,7 @@ def plot(data: Data) -> Figure:
 
 def main() -> None:
     """Make this figure."""
-    making.main("fig4_noise")
+    gallery.main("fig4_noise")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 length; for ℓ1 that is at the critical λ = 2c/3√3, above which no weight survives.
 
 Mean ± standard deviation over five instances, n = 8, m = 16, c = 4, at t = 2000. Measured by
-`python -m benchmarks.noise figure5a figure5b`. The paper does not state its settings. Sources:
-paper, appendix D; THE_FLOW sections 2, 6 and 7.
+`python -m benchmarks.findings.noise figure5a figure5b`. The paper does not state its settings.
+Sources: paper, appendix D; theory/README, sections 2, 6 and 7.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper_figures import making, stored, style
-from paper_figures.cache import Data
+from paper_figures.tools import benchmark_results, gallery, style
+from paper_figures.tools.cache import Data
 from theory.equilibrium import critical_lambda
 
 
@@ -24,7 +24,7 @@ from theory.equilibrium import critical_lambda
 class Parameters:
     """Where the measurements are: n = 8, m = 16."""
 
-    files: tuple[str, ...] = ("benchmarks/noise.json",)
+    files: tuple[str, ...] = ("benchmarks/findings/noise.json",)
     n: int = 8
     m: int = 16
     c: float = 4.0
@@ -40,10 +40,10 @@ def compute(p: Parameters) -> Data:
         "m": np.array(p.m), "n": np.array(p.n), "critical": critical_lambda(c=p.c),
     }  # fmt: skip
     for panel, strength in (("a", "lam"), ("b", "sigma")):
-        curves = stored.part(p.files[0], f"figure5{panel}")["curves"]
-        data[f"{panel}_strength"] = stored.array([curve[strength] for curve in curves])
+        curves = benchmark_results.part(p.files[0], f"figure5{panel}")["curves"]
+        data[f"{panel}_strength"] = benchmark_results.array([curve[strength] for curve in curves])
         for name in ("flow", "sgd"):
-            data[f"{panel}_{name}"] = stored.array([curve[name] for curve in curves])
+            data[f"{panel}_{name}"] = benchmark_results.array([curve[name] for curve in curves])
     return data
 
 
@@ -87,7 +87,7 @@ def _panel(axis: Axes, data: Data, panel: str) -> None:
 
 def main() -> None:
     """Make this figure."""
-    making.main("fig5_strength")
+    gallery.main("fig5_strength")
 
 
 if __name__ == "__main__":

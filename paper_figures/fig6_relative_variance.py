@@ -3,7 +3,7 @@
 the start towards 1.
 
 One encoding, interference off, exact solution; bounds from the start itself and from one that hits
-the mid-quantiles. Sources: paper, appendix B and figure 6; THE_FLOW section 2.
+the mid-quantiles. Sources: paper, appendix B and figure 6; theory/README, section 2.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from flow.exact import ExactFlow
-from paper_figures import making, style
-from paper_figures.cache import Data
+from flow.integrators.closed_form import ExactFlow
 from paper_figures.fig2_sparsification import Parameters as Encoding
 from paper_figures.fig2_sparsification import start
+from paper_figures.tools import gallery, style
+from paper_figures.tools.cache import Data
 from theory.sparsification import (
     half_normal_quantiles,
     relative_variance,
@@ -100,7 +100,7 @@ def plot(data: Data) -> Figure:
 
 def main() -> None:
     """Make this figure."""
-    making.main("fig6_relative_variance")
+    gallery.main("fig6_relative_variance")
 
 
 if __name__ == "__main__":

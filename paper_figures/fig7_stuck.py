@@ -3,8 +3,8 @@ stuck, in SGD as in the flow of the expected loss; it has ±1/√7 on the others
 what is left for it when all overlaps are equal and negative. At the caption's σ = 0.01 none of it
 happens: σ = 0.15 is drawn.
 
-One instance, n = 8, m = 16, c = 4. Measured by `python -m benchmarks.noise figure7`. Sources:
-paper, figure 7 and appendix D; THE_FLOW sections 6 to 8.
+One instance, n = 8, m = 16, c = 4. Measured by `python -m benchmarks.findings.noise figure7`.
+Sources: paper, figure 7 and appendix D; theory/README, sections 6 to 8.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from flow.plots import winner_order
-from paper_figures import making, stored, style
-from paper_figures.cache import Data
+from flow.pictures.plots import winner_order
+from paper_figures.tools import benchmark_results, gallery, style
+from paper_figures.tools.cache import Data
 from theory.noise import simplex_with_one_stuck
 
 
@@ -24,7 +24,7 @@ from theory.noise import simplex_with_one_stuck
 class Parameters:
     """Where the measurements are."""
 
-    files: tuple[str, ...] = ("benchmarks/noise.json",)
+    files: tuple[str, ...] = ("benchmarks/findings/noise.json",)
     sigma: float = 0.15
     caption: float = 0.01
     """σ of the paper's caption"""
@@ -36,19 +36,19 @@ FAST = FULL
 
 def compute(p: Parameters) -> Data:
     """(n, times) fourth norms of the flow and of SGD, and the flow's final W."""
-    part = stored.part(p.files[0], "figure7")
+    part = benchmark_results.part(p.files[0], "figure7")
     curve, caption = (
         next(c for c in part["curves"] if c["sigma"] == sigma) for sigma in (p.sigma, p.caption)
     )
-    W = stored.array(curve["final"])
+    W = benchmark_results.array(curve["final"])
     ideal = np.sum(simplex_with_one_stuck(len(W)) ** 4, axis=1)
     return {
         "sigma": np.array(p.sigma),
         "caption": np.array(p.caption),
-        "times": stored.array(part["times"]),
-        "flow": stored.array(curve["flow"]),
-        "sgd": stored.array(curve["sgd"]),
-        "flow_at_caption": stored.array(caption["flow"]),
+        "times": benchmark_results.array(part["times"]),
+        "flow": benchmark_results.array(curve["flow"]),
+        "sgd": benchmark_results.array(curve["sgd"]),
+        "flow_at_caption": benchmark_results.array(caption["flow"]),
         "final": W,
         "ideal": np.array([ideal[0], ideal[-1]]),
     }
@@ -101,7 +101,7 @@ def plot(data: Data) -> Figure:
 
 def main() -> None:
     """Make this figure."""
-    making.main("fig7_stuck")
+    gallery.main("fig7_stuck")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ which grows with η, would hardly move it, and with one feature or two nothing h
 
 Bipolar noise, σ = 0.15, m = 16, c = 4; mean ± standard error over 20 instances (below:
 SGD's own). Measured by
-`python -m benchmarks.noise rate`. Source: THE_FLOW section 6.
+`python -m benchmarks.findings.noise rate`. Source: theory/README, section 6.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from paper_figures import making, stored, style
-from paper_figures.cache import Data
+from paper_figures.tools import benchmark_results, gallery, style
+from paper_figures.tools.cache import Data
 
 
 @dataclass(frozen=True)
 class Parameters:
     """Where the measurements are."""
 
-    files: tuple[str, ...] = ("benchmarks/noise.json",)
+    files: tuple[str, ...] = ("benchmarks/findings/noise.json",)
     n: int = 8
 
 
@@ -32,20 +32,20 @@ FAST = FULL
 
 def compute(p: Parameters) -> Data:
     """Curves (times,) with errors: the flow for every n, SGD and the implicit term for every η."""
-    part = stored.part(p.files[0], "rate")
+    part = benchmark_results.part(p.files[0], "rate")
     flows = {curve["n"]: curve for curve in part["curves"] if curve["what"] == "flow"}
     trained = [c for c in part["curves"] if c["n"] == p.n and c["what"] != "flow"]
     few = [c for c in part["curves"] if c["n"] != p.n and c["what"] == trained[0]["what"]]
     both = ("l4", "error")
     return {
         "n": np.array(p.n), "sigma": np.array(part["sigma"]), "seeds": np.array(part["seeds"]),
-        "times": stored.array(part["times"]),
-        "flow": stored.array([flows[p.n][name] for name in both]),
-        "rates": stored.array([curve["what"] for curve in trained]),
-        "sgd": stored.array([[curve[name] for name in both] for curve in trained]),
-        "implicit": stored.array([curve["implicit"] for curve in trained]),
+        "times": benchmark_results.array(part["times"]),
+        "flow": benchmark_results.array([flows[p.n][name] for name in both]),
+        "rates": benchmark_results.array([curve["what"] for curve in trained]),
+        "sgd": benchmark_results.array([[curve[name] for name in both] for curve in trained]),
+        "implicit": benchmark_results.array([curve["implicit"] for curve in trained]),
         "few_n": np.array([curve["n"] for curve in few]),
-        "few": stored.array([[curve[name] for name in both] for curve in few]),
+        "few": benchmark_results.array([[curve[name] for name in both] for curve in few]),
     }  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def plot(data: Data) -> Figure:
 
 def main() -> None:
     """Make this figure."""
-    making.main("learning_rate")
+    gallery.main("learning_rate")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 ends with the larger weight alone, the equal split is a saddle, and the time of the loser's death is
 the closed form's to about a percent, however close the race.
 
-Two features, one neuron, all forces, c = 1. Sources: paper, section 2.5; THE_FLOW sections 2, 3.
+Two features, one neuron, all forces, c = 1. Sources: paper, section 2.5; theory/README, sections 2,
+3.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from flow import FeatureBenefit, Interference, Regularization, Trajectory, integrate
-from paper_figures import making, style
-from paper_figures.cache import Data
+from paper_figures.tools import gallery, style
+from paper_figures.tools.cache import Data
 from theory.collisions import malign_fixed_points, malign_rate, race_time, separatrix
 from theory.equilibrium import equal_survivor_roots
 
@@ -136,7 +137,7 @@ def _plane(axis: Axes, data: Data) -> None:
 
 def main() -> None:
     """Make this figure."""
-    making.main("malign_collision")
+    gallery.main("malign_collision")
 
 
 if __name__ == "__main__":

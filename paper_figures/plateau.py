@@ -4,8 +4,9 @@ that interference holds at G_ij = 0: they leave no freedom below 1 + f(n − 1)/
 their share. It is there where neurons are about as many as features, and gone when they are 32
 times as many.
 
-Mean over features of one run each. Sources: THE_FLOW section 3; theory.interference.free_directions
-(the bound; that runs keep to it is measured, why f stays and when pairs let go is not explained).
+Mean over features of one run each. Sources: theory/README, section 3;
+theory.interference.free_directions (the bound; that runs keep to it is measured, why f stays and
+when pairs let go is not explained).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
-from paper_figures import making, style
-from paper_figures.cache import Data
+from paper_figures.tools import gallery, style
+from paper_figures.tools.cache import Data
 from theory.interference import free_directions
 from theory.universal import universal_law
 
@@ -106,7 +107,7 @@ def plot(data: Data) -> Figure:
 
 def main() -> None:
     """Make this figure."""
-    making.main("plateau")
+    gallery.main("plateau")
 
 
 if __name__ == "__main__":

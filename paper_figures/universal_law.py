@@ -2,7 +2,7 @@
 sparsifies along one curve without a fitted constant; what is left below is the scatter of a random
 start, of the size 1/√m' of the survivors that there are.
 
-One encoding, interference off, exact solution. Source: THE_FLOW section 2.
+One encoding, interference off, exact solution. Source: theory/README, section 2.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from flow import gaussian_init
-from flow.exact import ExactFlow
-from paper_figures import making, style
-from paper_figures.cache import Data
+from flow.integrators.closed_form import ExactFlow
+from paper_figures.tools import gallery, style
+from paper_figures.tools.cache import Data
 from theory.universal import universal_law, universal_law_at
 
 
@@ -90,7 +90,7 @@ def plot(data: Data) -> Figure:
 
 def main() -> None:
     """Make this figure."""
-    making.main("universal_law")
+    gallery.main("universal_law")
 
 
 if __name__ == "__main__":

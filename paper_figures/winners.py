@@ -3,7 +3,7 @@ weights. The initially largest weight wins for a sixth of the features at m = n 
 at m = 16n: what is counted at the start is not what is decided there.
 
 The runs are those of figure 3 (the flow of its loss, to rest). Bars are 95 % intervals over seeds.
-Sources: paper, section 1.1; THE_FLOW section 4.
+Sources: paper, section 1.1; theory/README, section 4.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, NullFormatter
 
-from paper_figures import counts, fig3_counts, making, style
-from paper_figures.cache import Data
+from paper_figures import fig3_counts
+from paper_figures.tools import fig3_table, gallery, style
+from paper_figures.tools.cache import Data
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ def compute(p: Parameters) -> Data:
     found = fig3_counts.rows(p)
     data = {
         "n": np.array(p.n), "lam": np.array(p.lam), "c": np.array(p.c), "ms": np.array(p.ms),
-        "ranks": counts.RANKS,
+        "ranks": fig3_table.RANKS,
     }  # fmt: skip
     for m in p.ms:
         shares = np.array([row["rank_at_most"] for row in found if row["m"] == m]) / p.n
-        each = {int(rank): shares[:, k] for k, rank in enumerate(counts.RANKS)}
-        data[f"m{m}"] = counts.intervals(each)[1:]
+        each = {int(rank): shares[:, k] for k, rank in enumerate(fig3_table.RANKS)}
+        data[f"m{m}"] = fig3_table.intervals(each)[1:]
     return data
 
 
@@ -71,7 +72,7 @@ def plot(data: Data) -> Figure:
 
 def main() -> None:
     """Make this figure."""
-    making.main("winners")
+    gallery.main("winners")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ times as long for the same error, or do not finish.
 
 n = 32, m = 128, λ = 0.02, T = 200; races amplify errors, so drawn is the 90 % quantile over seeds
 of the largest error of a weight (the medians are in benchmarks/results.md). Measured by
-`python -m benchmarks precision`. Source: THE_FLOW section 1.
+`python -m benchmarks precision`. Source: theory/README, section 1.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from paper_figures import making, stored, style
-from paper_figures.cache import Data
+from paper_figures.tools import benchmark_results, gallery, style
+from paper_figures.tools.cache import Data
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ UNFINISHED = 2.5
 
 def compute(p: Parameters) -> Data:
     """Per method and setting: evaluations, median seconds, error (NaN: not finished)."""
-    part = stored.part(p.files[0], "precision")
+    part = benchmark_results.part(p.files[0], "precision")
     columns = {name: k for k, name in enumerate(part["columns"])}
     rows = part["rows"]
 
     def numbers(name: str) -> np.ndarray:
-        return stored.array(
+        return benchmark_results.array(
             [None if isinstance(row[columns[name]], str) else row[columns[name]] for row in rows]
         )
 
@@ -94,7 +94,7 @@ def plot(data: Data) -> Figure:
 
 def main() -> None:
     """Make this figure."""
-    making.main("work_precision")
+    gallery.main("work_precision")
 
 
 if __name__ == "__main__":

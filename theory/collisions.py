@@ -8,7 +8,7 @@ Encodings W_i, W_j share a single non-zero coordinate, weights u and v there and
 It is the benign ones that make neurons polysemantic.  For c_b = c_i the malign system is that of
 two coordinates of one encoding, hence the closed-form race.  Times are flow time.
 
-Sources: paper, section 2.5; THE_FLOW section 3.
+Sources: paper, section 2.5; theory/README, section 3.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def malign_rate(
 
         u' = c_b (1 - u^2) u - c_i u v^2 - lambda,     v' = c_b (1 - v^2) v - c_i v u^2 - lambda
 
-    Exact.  Source: paper, section 2.5 (strengths of the mutual terms); THE_FLOW section 3.
+    Exact.  Source: paper, section 2.5 (strengths of the mutual terms); theory/README, section 3.
     """
     u_, v_, lam_ = positive("u", u), positive("v", v), non_negative("lam", lam)
     own, other = non_negative("benefit", benefit), non_negative("interference", interference)
@@ -142,8 +142,8 @@ def malign_fixed_points(
     (Derivation: subtract the two equations and divide by u - v; add them and insert.)
 
     The rest points on the axes, (w_+, 0) and (0, w_+), are those of ``equal_survivor_roots``
-    with one survivor; (0, 0) always attracts.  Source: THE_FLOW section 3; asymmetric ones ours.
-    Order: symmetric larger root, symmetric smaller root, asymmetric u > v, asymmetric u < v.
+    with one survivor; (0, 0) always attracts.  Source: theory/README, section 3; asymmetric ones
+    ours. Order: symmetric larger root, symmetric smaller root, asymmetric u > v, asymmetric u < v.
     """
     lam, own = float(positive("lam", lam)), float(positive("benefit", benefit))
     other = float(non_negative("interference", interference))
@@ -170,7 +170,7 @@ def sharing_is_stable(lam: float, *, benefit: float = 1.0, interference: float =
     """Whether two features can hold one neuron with the same sign: c_b - c_i > lambda / (2 w^3).
 
     w is the larger symmetric root.  Needs interference weaker than feature benefit; with equal
-    strengths never.  Exact.  Source: THE_FLOW section 3.
+    strengths never.  Exact.  Source: theory/README, section 3.
     """
     rivals = 1 + float(interference) / float(positive("benefit", benefit))
     if lam > critical_lambda(rivals, c=benefit):
@@ -255,7 +255,7 @@ def race_constant(a: ArrayLike, b: ArrayLike) -> Array:
 
         X_0 = [arsinh((a + b)/(a - b)) - arsinh 1] / sqrt(2)
 
-    Source: THE_FLOW section 2.  Raises ValueError unless a > b > 0.
+    Source: theory/README, section 2.  Raises ValueError unless a > b > 0.
     """
     a_, b_ = positive("a", a), positive("b", b)
     require(a_ > b_, "a > b", (a, b), "put the larger weight first; a tie is never decided")
@@ -274,7 +274,7 @@ def race_time(
     order, O(lambda) at first.  Assumptions: ``race_applies``, all else zero, and for a malign
     collision equal strengths of benefit and interference.
 
-    a, b, lam : broadcast.  Source: THE_FLOW section 2, there for a^2 + b^2 = 1.
+    a, b, lam : broadcast.  Source: theory/README, section 2, there for a^2 + b^2 = 1.
     """
     slow = race_constant(a, b) / positive("lam", lam)
     require(order in (0, 1), "order 0 or 1", order, "higher orders are not worked out")

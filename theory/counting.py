@@ -9,7 +9,7 @@ n^2/4m mixes the first two:
     neurons met with both signs, if nobody moves afterwards      neurons_without_relocation
     neurons shared once every malign loser has found a free slot (conjecture)      slot_law
 
-Sources: paper, sections 1.1 and 2.5; THE_FLOW section 4.
+Sources: paper, sections 1.1 and 2.5; theory/README, section 4.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def paper_count(n: ArrayLike, m: ArrayLike) -> Array:
     ``opposite_sign_pairs`` to leading order in n.  It is a count of *pairs* which the paper
     compares with a count of *neurons*: kept here to be drawn beside the others, not as truth.
 
-    n, m : broadcast.  Source: paper, section 2.5, with the reservation of THE_FLOW section 4.
+    n, m : broadcast.  Source: paper, section 2.5, with the reservation of theory/README, section 4.
     Raises ValueError unless n, m > 0.
     """
     n_, m_ = positive("n", n), positive("m", m)
@@ -85,7 +85,7 @@ def neurons_without_relocation(n: ArrayLike, m: ArrayLike) -> Array:
     Exact for n independent uniform choices among the 2m slots (any symmetric exchangeable
     start).  Losers of malign collisions are taken to leave no trace and not to move.
 
-    n, m : broadcast, m >= 1.  Source: THE_FLOW section 4.
+    n, m : broadcast, m >= 1.  Source: theory/README, section 4.
     Raises ValueError unless n > 0 and m >= 1.
     """
     n_, m_ = positive("n", n), positive("m", m)
@@ -108,7 +108,7 @@ def slot_mean(n: ArrayLike, m: ArrayLike) -> Array:
 
         E X = n(n - 1) / (4m - 2)
 
-    n, m : broadcast.  Source: THE_FLOW section 4.  Raises ValueError unless 1 <= n <= 2m.
+    n, m : broadcast.  Source: theory/README, section 4.  Raises ValueError unless 1 <= n <= 2m.
     """
     n_, m_ = _slots(n, m)
     return np.asarray(n_ * (n_ - 1) / (4 * m_ - 2))
@@ -121,7 +121,7 @@ def slot_variance(n: ArrayLike, m: ArrayLike) -> Array:
 
     For m = 1 the count is certain and the variance 0 (the formula's 0/(-2)).
 
-    n, m : broadcast.  Source: THE_FLOW section 4.  Raises ValueError unless 1 <= n <= 2m.
+    n, m : broadcast.  Source: theory/README, section 4.  Raises ValueError unless 1 <= n <= 2m.
     """
     n_, m_ = _slots(n, m)
     top = n_ * (n_ - 1) * (2 * m_ - n_) * (2 * m_ - n_ - 1)
@@ -149,7 +149,7 @@ class SlotLaw:
 
         P(x + 1) / P(x) = (n - 2x)(n - 2x - 1) / [4 (x + 1)(m - n + x + 1)]
 
-    Source: THE_FLOW section 4.  Raises ValueError unless n, m are integers with 1 <= n <= 2m.
+    Source: theory/README, section 4.  Raises ValueError unless n, m are integers with 1 <= n <= 2m.
     """
 
     n: int

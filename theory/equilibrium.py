@@ -7,7 +7,7 @@ k coordinates of equal size v, alone in their encoding (or on their neuron), res
 k = 1 is the winner-take-all end state, k >= 2 a saddle between winners.  k need not be an
 integer: two features fighting for one neuron with strengths c_b, c_i behave as k = 1 + c_i/c_b.
 
-Sources: paper, section 2.4; THE_FLOW section 2 (one survivor) and section 1 (rule at zero).
+Sources: paper, section 2.4; theory/README, section 2 (one survivor) and section 1 (rule at zero).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def critical_lambda(survivors: ArrayLike = 1, *, c: ArrayLike = 1.0) -> Array:
 
         lambda_crit = 2c / (3 sqrt(3k))
 
-    survivors : k > 0, real.  Exact.  Source: THE_FLOW section 2.
+    survivors : k > 0, real.  Exact.  Source: theory/README, section 2.
     """
     k = positive("survivors", survivors)
     return np.asarray(2 * positive("c", c) / (3 * np.sqrt(3 * k)))
@@ -50,7 +50,7 @@ def equal_survivor_roots(
         sqrt(k) v_+ = (2/sqrt(3)) cos(arccos(-h) / 3),      h = lambda / lambda_crit(k)
 
     k = 1: v_+ is the end state's weight, v_- the size below which a lone weight dies.  Exact.
-    lam, survivors, c : broadcast.  Source: THE_FLOW section 2.
+    lam, survivors, c : broadcast.  Source: theory/README, section 2.
     Raises ValueError for lambda above ``critical_lambda``: there is no root then.
     """
     k = positive("survivors", survivors)
@@ -73,7 +73,7 @@ def equal_survivor_eigenvalues(
     Splitting is positive, so for k >= 2 the larger root is a saddle and the smaller, where
     common is positive too, repels.  For k = 1 only ``common`` exists.  Exact.
 
-    size : v > 0, broadcast with survivors and c.  Source: THE_FLOW section 2.
+    size : v > 0, broadcast with survivors and c.  Source: theory/README, section 2.
     """
     square = positive("survivors", survivors) * positive("size", size) ** 2
     c_ = positive("c", c)
@@ -91,7 +91,7 @@ def early_kill_bound(row: ArrayLike, *, c: ArrayLike = 1.0) -> Array:
     sufficient otherwise; a Gaussian row of norm >= 3^-1/2 has lambda_kill sqrt(m)/c -> 0.482.
     The paper's lambda <= 1/sqrt(m) is the same condition up to the constant.
 
-    row : (..., m).  Source: THE_FLOW section 2 (equation for N); paper, section 2.1.
+    row : (..., m).  Source: theory/README, section 2 (equation for N); paper, section 2.1.
     Raises ValueError for a row of zeros.
     """
     size = np.abs(real("row", row))
@@ -126,7 +126,7 @@ def stationarity_violation(
 
         max( |f_ik - lambda sign(W_ik)| where W_ik != 0,   (|f_ik| - lambda)_+ where W_ik = 0 )
 
-    In units of force.  weights : (n, m).  Source: THE_FLOW section 1.
+    In units of force.  weights : (n, m).  Source: theory/README, section 1.
     """
     w = _matrix(weights)
     force = smooth_force(w, benefit=benefit, interference=interference)
@@ -145,7 +145,7 @@ def hessian_on_support(
 
     The l1 term is linear there and adds nothing.  At G_ij = 0 the curvature is one-sided and the
     smaller side, H = 0, is taken.  weights : (n, m) with p non-zeros (row-major) -> (p, p);
-    dense, meant for p up to a few thousand.  Source: the energies of THE_FLOW section 1.
+    dense, meant for p up to a few thousand.  Source: the energies of theory/README, section 1.
     """
     w = _matrix(weights)
     gram = w @ w.T

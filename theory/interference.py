@@ -2,7 +2,7 @@
 
     -c sum_{j != i} ReLU(G_ij) W_j,     G = W W^T
 
-Sources: paper, section 2.5; THE_FLOW section 3.  Times are flow time.
+Sources: paper, section 2.5; theory/README, section 3.  Times are flow time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def initial_interference(n: ArrayLike, m: ArrayLike, scale: ArrayLike = 1.0) -> 
         E sum_{j != i} ReLU(G_ij)^2 = (n - 1) s^4 / (2m)
 
     Exact for entries N(0, s^2/m).  n, m, scale : broadcast.  The paper has Theta(n/m).
-    Source: paper, section 2.5; THE_FLOW section 3.
+    Source: paper, section 2.5; theory/README, section 3.
     """
     n_, m_, s = positive("n", n), positive("m", m), non_negative("scale", scale)
     return np.asarray((n_ - 1) * s**4 / (2 * m_))
@@ -47,7 +47,7 @@ def interference_variance(n: ArrayLike, m: ArrayLike, scale: ArrayLike = 1.0) ->
         (n - 1) (s^8/m^2) [ (5/4)(1 + 2/m) + (n - 1)/(2m) ]
 
     Given W_i the pairs are independent normals (first term); their common scale is ||W_i||
-    (second term).  Source: THE_FLOW section 3.
+    (second term).  Source: theory/README, section 3.
     """
     n_, m_, s = positive("n", n), positive("m", m), non_negative("scale", scale)
     return np.asarray((n_ - 1) * s**8 / m_**2 * (1.25 * (1 + 2 / m_) + (n_ - 1) / (2 * m_)))
@@ -59,7 +59,7 @@ def initial_benefit(m: ArrayLike, scale: ArrayLike = 1.0) -> Array:
         E (1 - ||W_i||^2) ||W_i||^2 = s^2 - s^4 (1 + 2/m)
 
     Exact for entries N(0, s^2/m).  Positive for s = 0.9, negative for s = 1: the paper's figure 2
-    starts by growing and its figure 3 by shrinking.  Source: THE_FLOW section 3.
+    starts by growing and its figure 3 by shrinking.  Source: theory/README, section 3.
     """
     m_, s = positive("m", m), non_negative("scale", scale)
     return np.asarray(s**2 - s**4 * (1 + 2 / m_))
@@ -86,7 +86,7 @@ def initial_growth(
         c [s^2 - s^4 (1 + 2/m) - (n - 1) s^4/(2m)] - lambda s sqrt(2m/pi)
 
     Its sign says whether encodings start by growing.  n = 1 is interference off.  Exact for
-    entries N(0, s^2/m).  Source: THE_FLOW section 3.
+    entries N(0, s^2/m).  Source: theory/README, section 3.
     """
     smooth = initial_benefit(m, scale) - initial_interference(n, m, scale)
     norm1 = np.asarray(scale) * np.sqrt(2 * np.asarray(m, dtype=np.float64) / np.pi)
@@ -126,7 +126,7 @@ def signs_separate(weights: ArrayLike) -> bool:
     are absorbing, and rows evolve as in ``theory.sparsification``: weights keep their signs, so
     overlaps stay sums of non-positive terms.  (All G_ij <= 0 alone is not enough once
     lambda > 0: l1 can eat the negative terms of an overlap first.)  weights : (n, m).
-    Source: THE_FLOW section 3 ("benign collision"), here for any number of features.
+    Source: theory/README, section 3 ("benign collision"), here for any number of features.
     """
     w = real("weights", weights)
     return bool(np.all((w > 0).sum(axis=0) <= 1) and np.all((w < 0).sum(axis=0) <= 1))
@@ -152,7 +152,7 @@ def transposable_rate(weights: ArrayLike, lam: float = 0.0, *, c: float = 1.0) -
 
     Unchanged under W -> W^T: features competing for a neuron are weights competing within an
     encoding, which is why a malign collision is the two-way race.  weights : (n, m).
-    Source: THE_FLOW section 3.  Raises ValueError if some G_ij < 0.
+    Source: theory/README, section 3.  Raises ValueError if some G_ij < 0.
     """
     w, gram = real("weights", weights), _gram(weights)
     require(gram >= 0, "all G_ij >= 0", "a negative overlap", "there the ReLU cuts the symmetry")
@@ -201,7 +201,7 @@ def free_directions(n: ArrayLike, survivors: ArrayLike, active_share: ArrayLike)
     plateau (n = 64: 7.0 against 4.1 at lambda t = 0.3, undiminished rate 18.8) and fails after.
 
     n, survivors (m', per feature), active_share (f): broadcast.
-    Source: THE_FLOW section 3 (the counting argument), turned round here.
+    Source: theory/README, section 3 (the counting argument), turned round here.
     """
     count = positive("n", n)
     share = non_negative("active_share", active_share)

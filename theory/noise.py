@@ -13,7 +13,7 @@ and how often that happens depends on the direction of W_j unless the noise is n
 
 Methods for e and f: "normal" (closed form), "fourier" (any law; error in f below 1e-9 s^2, for
 bipolar noise 1e-7 s^2), and "enumeration" (bipolar; all 2^m patterns).  Sources: paper, section 3
-and appendix C; THE_FLOW section 6.  Times are flow time.
+and appendix C; theory/README, section 6.  Times are flow time.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def fourth_moment(w: ArrayLike, sigma: ArrayLike, kurtosis: ArrayLike) -> Array:
     """E (w.xi)^4 = 3 sigma^4 ||w||_2^4 + kappa sigma^4 ||w||_4^4.  Exact.
 
     w : (..., m).  The paper prints a factor 6 on a sum over ordered pairs, where it is 3.
-    Source: paper, appendix C.2; THE_FLOW sections 6 and 8.
+    Source: paper, appendix C.2; theory/README, sections 6 and 8.
     """
     v, s = real("w", w), non_negative("sigma", sigma)
     square, fourth = np.sum(v**2, axis=-1), np.sum(v**4, axis=-1)
@@ -139,7 +139,7 @@ def next_step_loss(
         E (W'.xi')^2 = sigma^2 [1 - 4 eta (1 - 4 eta) sigma^2 + 4 eta^2 (mu_4 + (m-1) sigma^4)]
 
     with W' = w - 2 eta (w.xi)(2w + xi), ||w|| = 1; the second is exact.  w : (..., m).
-    Source: paper, appendix C.2 (its "+-" before the last term is a plus); THE_FLOW section 8.
+    Source: paper, appendix C.2 (its "+-" before the last term is a plus); theory/README, section 8.
     """
     v, h, s = real("w", w), non_negative("eta", eta), non_negative("sigma", sigma)
     square = np.sum(v**2, axis=-1)
@@ -154,7 +154,7 @@ def next_step_loss(
 def implicit_term(w: ArrayLike, eta: ArrayLike, sigma: ArrayLike, kurtosis: ArrayLike) -> Array:
     """The part of the next step's loss that depends on direction: 16 eta^2 sigma^4 kappa ||w||_4^4.
 
-    w : (..., m).  Source: paper, section 3.2 (bracket corrected); THE_FLOW section 6.
+    w : (..., m).  Source: paper, section 3.2 (bracket corrected); theory/README, section 6.
     """
     v = real("w", w)
     scale = 16 * non_negative("eta", eta) ** 2 * non_negative("sigma", sigma) ** 4
@@ -358,7 +358,7 @@ def residual_interference(n: ArrayLike, sigma: ArrayLike, law: NoiseLaw | None =
 
     n unit encodings can have G_ij = -1/(n-1) for all pairs and no less.  Holds for laws with
     sub-Gaussian tails (bipolar, uniform, normal); ValueError for others.  So the noise that
-    matters has sigma >~ 1/(n-1), not a power law.  Source: THE_FLOW section 6.
+    matters has sigma >~ 1/(n-1), not a power law.  Source: theory/README, section 6.
     """
     if law is not None:
         require(law.subgaussian, "a law with sub-Gaussian tails", law.name, "use bipolar noise")

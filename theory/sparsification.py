@@ -12,7 +12,7 @@ First come the statements about a given row, then appendix B.  The limit of a Ga
 coordinates, and the paper's Theta law, are in ``theory.universal`` and offered from here too.
 Times are flow time; (c, lambda, t) describes the same path as (1, lambda/c, c t).
 
-Sources: paper, section 2.4 and appendix B; THE_FLOW section 2.
+Sources: paper, section 2.4 and appendix B; theory/README, section 2.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def gamma(shift: ArrayLike, largest: ArrayLike) -> Array:
 
     It solves the paper's gamma' = (lambda/W_1) gamma, gamma(0) = 1.  Exact.
 
-    shift : S in [0, a_1);  largest : a_1.  Source: paper, appendix B; THE_FLOW section 2.
+    shift : S in [0, a_1);  largest : a_1.  Source: paper, appendix B; theory/README, section 2.
     Raises ValueError outside that range.
     """
     shift_, largest_ = non_negative("shift", shift), positive("largest", largest)
@@ -131,7 +131,7 @@ class SortedRow:
 
         Q = sum_k (a_k - S)_+^2 = k (D - dbar_k)^2 + V_k,     P = sum_k (a_k - S)_+ = k (D - dbar_k)
 
-    Build it with ``SortedRow.of(weights)``.  Source: THE_FLOW section 2.
+    Build it with ``SortedRow.of(weights)``.  Source: theory/README, section 2.
     """
 
     gaps: Array
@@ -202,7 +202,7 @@ class SortedRow:
 
         N = ||W(t)|| : (...),  S : (...) in [0, a_1).  Exact: |W_k| = N (a_k - S)_+ / sqrt(Q) and
         ||W||_1 = N r.  For one survivor r = 1 and N alone matters (S tends to a_1).
-        Source: THE_FLOW section 2.
+        Source: theory/README, section 2.
         """
         n_, lam_ = np.asarray(norm, dtype=np.float64), non_negative("lam", lam)
         _, total, square = self.moments(shift)
@@ -271,7 +271,7 @@ def extinction_schedule(
     Assumptions: ``row_survives``, and lambda ||W(0)||_1 / c small.  Error in t: O(1/c) at
     leading order (relative error O(lambda)), O(lambda) at first order.
 
-    weights : (..., m), signs are ignored.  Source: THE_FLOW section 2.
+    weights : (..., m), signs are ignored.  Source: theory/README, section 2.
     Raises ValueError unless lambda > 0, c > 0, order in (0, 1).
     """
     lam_, c_ = float(positive("lam", lam)), float(positive("c", c))

@@ -4,7 +4,7 @@ With lambda = 0 and interference off the length N = ||W|| of an encoding obeys t
 equation N' = c (1 - N^2) N.  On the slow time 1/lambda this is over at once, but it shifts every
 later event by a constant.  Times are flow time; everything broadcasts.
 
-Source: THE_FLOW section 2 (t_off).
+Source: theory/README, section 2 (t_off).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def start_offset(time: ArrayLike, norm: ArrayLike, *, c: float = 1.0) -> Array:
         Y = 1/||W(t)|| as in ``inverse_norm``,    Y_0 = 1/||W(0)||
 
     For t = infinity this is t_off = (1/c) [(Y_0 - 1) - ln((1 + Y_0)/2)].  Exact at lambda = 0.
-    time (flow time) and norm broadcast.  Source: THE_FLOW section 2, there for t >> 1/c.
+    time (flow time) and norm broadcast.  Source: theory/README, section 2, there for t >> 1/c.
     """
     first, now = inverse_norm(0.0, norm, c=c), inverse_norm(time, norm, c=c)
     return np.asarray(((first - now) - np.log((1 + first) / (1 + now))) / positive("c", c))

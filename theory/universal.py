@@ -5,7 +5,7 @@ Interference off.  For m -> infinity with entries N(0, s^2/m) the sums over coor
 depends on lambda t sqrt(m) alone.  Beside it stand the paper's coarser statements of the same
 thing: the Theta law and the curve drawn in figure 2.  Times are flow time; arrays broadcast.
 
-Sources: paper, section 2.4, figures 2 and 6; THE_FLOW section 2.
+Sources: paper, section 2.4, figures 2 and 6; theory/README, section 2.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def universal_law(x: ArrayLike, *, coupling: float = 0.0, norm: float = 1.0) -> 
     No constant is fitted, and ||W||_1 * lambda t = 1 + 2/x^2 + ...: the paper's Theta(1/lambda t)
     has constant 1, approached logarithmically slowly (maximum 1.138 near x = 3).
 
-    x : any shape;  coupling : Lambda in [0, 1];  norm : s > 0.  Source: THE_FLOW section 2.
+    x : any shape;  coupling : Lambda in [0, 1];  norm : s > 0.  Source: theory/README, section 2.
     Raises ValueError outside these ranges.
     """
     x_ = _in_range(x)
@@ -170,7 +170,7 @@ def paper_curve(time: ArrayLike, lam: ArrayLike, m: ArrayLike) -> tuple[Array, A
         ||W||_1 = max(1/(1/sqrt(m) + lambda t), 1),      m' = ||W||_1^2
 
     A drawn form, not a theorem: +25 % to -18 % off in l1 and up to 2.7-fold in m'.
-    time, lam, m : broadcast.  Source: paper, figure 2; THE_FLOW sections 2 and 7.
+    time, lam, m : broadcast.  Source: paper, figure 2; theory/README, sections 2 and 7.
     """
     elapsed = non_negative("lam", lam) * non_negative("time", time)
     norm1 = np.maximum(1 / (1 / np.sqrt(positive("m", m)) + elapsed), 1.0)

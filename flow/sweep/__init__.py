@@ -20,29 +20,6 @@ ends. Who does what, from the command line down:
 Public names are imported when they are first asked for, so that workers start at once.
 """
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from flow.lazy import exports
-
-if TYPE_CHECKING:
-    from flow.flags import InputError
-    from flow.sweep.cli import main
-    from flow.sweep.launch import run
-    from flow.sweep.results import Sweep, load
-    from flow.sweep.runs import Run
-    from flow.sweep.store import SweepError
-
-__all__ = ["InputError", "Run", "Sweep", "SweepError", "load", "main", "run"]
-
-__getattr__, __dir__ = exports(
-    __name__,
-    {
-        "InputError": "..flags",
-        "Run": ".runs",
-        "Sweep": ".results",
-        "SweepError": ".store",
-        "load": ".results",
-        "main": ".cli",
-        "run": ".launch",
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

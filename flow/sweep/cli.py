@@ -15,12 +15,12 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from flow.flags import (
+from flow.cli.flags import (
     InputError,
+    MaxSeconds,
     check_output,
     complain,
     exit_code,
-    number,
     parse_flags,
     shows_bar,
     value_spec,
@@ -85,11 +85,7 @@ class How:
 
     retries: Annotated[int, whole("retries", 0)] = 0
     """attempts beyond the first for a run that fails, counted over the life of the file"""
-    max_seconds: Annotated[
-        float | None,
-        number("max-seconds", "a number of seconds > 0"),
-        arg(help_behavior_hint="(default: no limit)"),
-    ] = None
+    max_seconds: MaxSeconds = None
     """limit for each run"""
 
 

@@ -18,7 +18,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from flow.flags import InputError, nearest
+from flow.cli.flags import InputError as InputError
+from flow.cli.flags import nearest
 from flow.sweep.forces import roster
 from flow.sweep.runs import FORCE_PARAMETERS, PARAMETERS, Run
 

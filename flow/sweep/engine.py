@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from flow.files import written_aside
+from flow.results.files import written_aside
 from flow.sweep.calls import execute_batch, toys, warm_up
 from flow.sweep.runs import Outcome, Run, refused
 from flow.sweep.store import Store, SweepError

@@ -15,8 +15,8 @@ from functools import cache
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flow.flags import nearest
-from flow.options import SUBSETS
+from flow.cli.flags import nearest
+from flow.cli.options import SUBSETS
 
 if TYPE_CHECKING:
     from flow.forces import Force

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flow.flags import InputError
-from flow.memory import available_bytes
+from flow.cli.flags import InputError
+from flow.driver.memory import available_bytes
 from flow.sweep.config import Config, read_config
 from flow.sweep.engine import Engine, Executor, Watch
 from flow.sweep.results import Sweep, load

@@ -22,12 +22,8 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 import flow
-from flow.census import follow_collisions
-from flow.driver import integrate
-from flow.forces import Force
-from flow.initial import gaussian_init
-from flow.memory import available_bytes
-from flow.observables import (
+from flow.analysis.pairs import follow_collisions
+from flow.analysis.states import (
     AUTHORS_WINDOW,
     FeatureState,
     NeuronState,
@@ -36,11 +32,17 @@ from flow.observables import (
     row_residuals,
     winners,
 )
-from flow.provenance import processor, sources, target, versions
-from flow.starts import FORMAT
+from flow.driver.integration import integrate
+from flow.driver.memory import available_bytes
+from flow.forces import Force
+from flow.initial import gaussian_init
+from flow.results.observables import Observables
+from flow.results.provenance import processor, sources, target, versions
+from flow.results.status import Status
+from flow.results.trajectory import Trajectory
+from flow.results.weights import write_weights
 from flow.sweep.forces import build_forces
 from flow.sweep.runs import PLATEAU_LEAST, TRACE_POINTS, Measured, Outcome, Run, refused
-from flow.trajectory import Observables, Status, Trajectory
 
 _GUARD = threading.Lock()
 """Compiled kernels with threads of their own must not be entered by two threads of a process."""
@@ -110,12 +112,11 @@ def execute(run: Run, *, keep_weights: bool, max_seconds: float, check_memory: b
 def _packed(run: Run, traj: Trajectory) -> bytes:
     """The final W as a file that ``--init`` reads."""
     about = {
-        "format": FORMAT,
         "parameters": dict(traj.parameters),
         "metadata": {"seed": run.seed, "scale": run.scale, "sweep": asdict(run)},
     }
     file = io.BytesIO()
-    np.savez_compressed(file, W=traj.final, about=np.array(json.dumps(about)))
+    write_weights(file, traj.final, about, compressed=True)
     return file.getvalue()
 
 
@@ -204,7 +205,7 @@ def plateau(observables: Observables) -> tuple[float, float, float]:
 
     m'(t), the mean number of non-zeros per feature, falls as 1/t² by the Θ law. The plateau ends
     at the step at which m'·t² is largest while m' ≥ PLATEAU_LEAST; it has collapsed when m' is
-    below half of its height there for good. Source: THE_FLOW sections 2 and 3.
+    below half of its height there for good. Source: theory/README, sections 2 and 3.
     """
     t = observables.times - observables.times[0]
     survivors = observables.nonzeros.mean(axis=1)

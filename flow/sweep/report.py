@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from statistics import fmean, stdev, variance
+from statistics import variance
 from typing import Any, NamedTuple
 
-from flow.report import markdown
+from flow.cli.report import markdown, mean_and_error
 from flow.sweep.forces import roster
 from flow.sweep.results import Row, Sweep
 from flow.sweep.runs import PARAMETERS, Run
@@ -103,29 +103,22 @@ def _runs(cell: Cell) -> str:
     return f"{len(cell.done)} of {len(cell.rows)}"
 
 
-def _mean(values: Sequence[float], *, percent: bool = False) -> str:
-    """Mean ± standard error."""
-    factor = 100.0 if percent else 1.0
-    if not values:
-        return "-"
-    mean = f"{factor * fmean(values):.3g}"
-    if len(values) > 1:
-        mean += f" ± {factor * stdev(values) / math.sqrt(len(values)):.2g}"
-    return f"{mean} %" if percent else mean
-
-
 def _mean_of(name: str) -> _Show:
-    return lambda cell: _mean(cell.values(name))
+    return lambda cell: mean_and_error(cell.values(name))
 
 
 def _per_feature(name: str, *, percent: bool = False) -> _Show:
-    return lambda cell: _mean([x / cell.about["n"] for x in cell.values(name)], percent=percent)
+    return lambda cell: mean_and_error(
+        [x / cell.about["n"] for x in cell.values(name)], percent=percent
+    )
 
 
 def _in_slow_time(name: str) -> _Show:
     """λt, the time in which encodings become sparse."""
     return lambda cell: (
-        _mean([cell.about["lam"] * t for t in cell.values(name)]) if cell.about["lam"] else "-"
+        mean_and_error([cell.about["lam"] * t for t in cell.values(name)])
+        if cell.about["lam"]
+        else "-"
     )
 
 
@@ -155,7 +148,7 @@ def _revived(cell: Cell) -> str:
 
 def _above_theta(cell: Cell) -> str:
     """m'(λt)² where it is largest."""
-    return _mean(
+    return mean_and_error(
         [
             height * (cell.about["lam"] * end) ** 2
             for height, end in zip(
@@ -185,7 +178,7 @@ def _over_slot(cell: Cell) -> str:
     law = _slot(cell)
     if law is None or law.mean() == 0.0:
         return "-"
-    return _mean([x / law.mean() for x in cell.values("polysemantic")])
+    return mean_and_error([x / law.mean() for x in cell.values("polysemantic")])
 
 
 def _variance_ratio(cell: Cell) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flow.files import written_aside
+from flow.results.files import written_aside
 from flow.sweep.runs import PARAMETERS, RESULTS, ratios
 from flow.sweep.store import COLUMNS, read_rows
 
@@ -55,6 +55,13 @@ class Sweep:
     def finished(self) -> list[Row]:
         """Runs that got where they were sent."""
         return [row for row in self.rows if row["finished"]]
+
+    def published_software(self) -> dict[int, dict[str, str]]:
+        """`software` without the name of the host, for a table that others read."""
+        return {
+            number: {name: text for name, text in about.items() if name != "host"}
+            for number, about in self.software.items()
+        }
 
     def counts(self) -> dict[str, int]:
         """Number of runs of each status, the commonest first."""

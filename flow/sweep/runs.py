@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from flow.flags import nearest
-from flow.memory import run_bytes
-from flow.options import SUBSETS
+from flow.cli.flags import nearest
+from flow.cli.options import SUBSETS
+from flow.driver.memory import run_bytes
 from flow.sweep.forces import build_forces, roster
 
 DEFAULT_RTOL = 5e-3
-"""As :data:`flow.driver.DEFAULT_RTOL`, which would bring the compiler with it."""
+"""As :data:`flow.driver.integration.DEFAULT_RTOL`, which would bring the compiler with it."""
 BACKENDS = ("auto", "numba", "exact", "diffrax")
-"""As :data:`flow.driver.BACKENDS`, for the same reason."""
+"""As :data:`flow.driver.integration.BACKENDS`, for the same reason."""
 DTYPES = ("float32", "float64")
 
 
@@ -57,7 +57,7 @@ class Run:
     accuracy: float | None = None
     """Of these forces; None: their default."""
     backend: str = "auto"
-    """As in :func:`flow.driver.integrate`."""
+    """As in :func:`flow.driver.integration.integrate`."""
     rtol: float = DEFAULT_RTOL
     """Error per step."""
     t_end: float | None = None
@@ -289,7 +289,7 @@ class Outcome:
     hash: str
     """Of its parameters."""
     status: str
-    """A name of :class:`flow.trajectory.Status`, or one of FAILURES."""
+    """A name of :class:`flow.results.trajectory.Status`, or one of FAILURES."""
     message: str
     """The status, with numbers."""
     finished: bool = False

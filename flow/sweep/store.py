@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flow.flags import InputError
+from flow.cli.flags import InputError
 from flow.sweep.runs import PARAMETERS, PENDING, RESULTS, Measured, Outcome, Run
 
 _TYPES = {"int": "INTEGER", "float": "REAL", "str": "TEXT", "bool": "INTEGER", "bytes": "BLOB"}

@@ -14,16 +14,6 @@ down:
 Public names are imported when they are first asked for: help and complaints need not wait for them.
 """
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from flow.lazy import exports
-
-if TYPE_CHECKING:
-    from flow.training.trainer import TrainingTrajectory, forces_of, train
-
-__all__ = ["TrainingTrajectory", "forces_of", "train"]
-
-__getattr__, __dir__ = exports(
-    __name__,
-    dict.fromkeys(__all__, ".trainer"),
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

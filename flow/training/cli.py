@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from flow.flags import (
+from flow.cli.flags import (
     SAVE_TIMES,
     InputError,
+    SavedRun,
     check_output,
     choice,
     exit_code,
-    file_name,
     number,
     parse_flags,
     shows_bar,
@@ -144,9 +144,7 @@ class Steps:
 class Results:
     """What is written and shown."""
 
-    out: Annotated[
-        Path | None, file_name("out", ".npz"), arg(help_behavior_hint="(default: not saved)")
-    ] = None
+    out: SavedRun = None
     """save the run here; several instances as FILE.seed0.npz …, encoders as FILE.encoder.npz"""
     save_at: Annotated[
         tuple[str, ...] | None, SAVE_TIMES, arg(help_behavior_hint="(default: start and end)")
@@ -373,7 +371,7 @@ def summary(options: TrainOptions, runs: Sequence["TrainingTrajectory"]) -> Iter
     """Lines about finished runs."""
     import numpy as np
 
-    from flow.observables import AUTHORS_WINDOW, polysemantic_neurons
+    from flow.analysis.states import AUTHORS_WINDOW, polysemantic_neurons
 
     loss, how, first = options.loss, options.steps, runs[0]
     yield (

@@ -23,7 +23,7 @@ _OVER_INSTANCES = Keys(0, 0, None)
 
 
 class Seen(NamedTuple):
-    """What :class:`flow.trajectory.Observables` keeps, of one W or stacked."""
+    """What :class:`flow.results.trajectory.Observables` keeps, of one W or stacked."""
 
     l1: Array
     l2: Array

@@ -36,10 +36,9 @@ class Network:
 
     f is `output`, g is `hidden`, ξ the noise (:class:`Noise`); D = E = W : (n, m) unless untied.
     With the defaults L is the energy of feature benefit, interference and regularization of
-    THE_FLOW section 1, in its convention: c = 4 is the authors' loss Σ‖y − x‖² + λ Σ|W|, c = 1
-    is the paper's text, and gradient descent with step η walks η of flow time per step.
-    Source: paper, section 1.1 and appendix A. Raises ValueError for unknown words and numbers
-    out of range.
+    theory/README, section 1, in its convention: c = 4 is the authors' loss Σ‖y − x‖² + λ Σ|W|, c =
+    1 is the paper's text, and gradient descent with step η walks η of flow time per step. Source:
+    paper, section 1.1 and appendix A. Raises ValueError for unknown words and numbers out of range.
     """
 
     c: float = 4.0
@@ -108,7 +107,7 @@ class Data:
 class Noise:
     """Noise ξ on the hidden layer: independent per neuron, mean 0, variance σ².
 
-    Source: paper, section 3; THE_FLOW section 6. Raises ValueError for values out of range.
+    Source: paper, section 3; theory/README, section 6. Raises ValueError for values out of range.
     """
 
     distribution: str = "bipolar"
@@ -192,7 +191,7 @@ FIGURE_3 = Training(
     optimizer=Optimizer(method="adamw", rate=1e-3, weight_decay=0.01),
 )
 """How the authors made figure 3: n = 256, m = 256…4096, W0 of standard deviation 1/√m, float32,
-7,500 steps, 16 instances. Source: THE_FLOW section 7."""
+7,500 steps, 16 instances. Source: theory/README, section 7."""
 FIGURE_3_STEPS = 7_500
 
 FIGURE_4 = Training(
@@ -201,5 +200,6 @@ FIGURE_4 = Training(
     optimizer=Optimizer(method="sgd", rate=0.02),
 )
 """How the authors made figure 4: n = 8, m = 16, bipolar and normal noise of σ = 0.07, 0.1, 0.15,
-100,000 steps, observed every 5, 5 instances under the same noise. Source: THE_FLOW section 7."""
+100,000 steps, observed every 5, 5 instances under the same noise. Source: theory/README, section
+7."""
 FIGURE_4_STEPS = 100_000

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
+from flow.analysis.stationarity import certify, default_tolerance
 from flow.forces import (
     FeatureBenefit,
     Force,
@@ -23,11 +24,12 @@ from flow.forces import (
     Regularization,
     sum_slots,
 )
-from flow.initial import check_entries
-from flow.provenance import versions
-from flow.stationarity import certify, default_tolerance
+from flow.initial import check_weights
+from flow.results.observables import Observables
+from flow.results.provenance import versions
+from flow.results.status import Status
+from flow.results.trajectory import Trajectory
 from flow.training.setup import Network, Training
-from flow.trajectory import Observables, Status, Trajectory
 
 if TYPE_CHECKING:
     from flow.training.network import Weights
@@ -57,7 +59,7 @@ def forces_of(network: Network) -> list[Force]:
     """The forces whose flow the network follows under gradient descent with small steps.
 
     So it does with the full batch, without noise, tied, linear inside and ReLU outside: then
-    −∇loss is their sum. Source: paper, section 2; THE_FLOW section 1.
+    −∇loss is their sum. Source: paper, section 2; theory/README, section 1.
     """
     forces: list[Force] = [FeatureBenefit(network.c), Interference(network.c)]
     if network.lam > 0.0:
@@ -180,9 +182,10 @@ def _check_weights(
         W = W[None] if W.ndim == 2 else W
         if W.ndim != 3 or 0 in W.shape:
             raise ValueError(
-                f"{name} must be (n features, m neurons) or (instances, n, m), got {W.shape}"
+                f"expected {name} as (n features, m neurons) or (instances, n, m), got shape "
+                f"{W.shape}; pass one start or a stack of them"
             )
-        check_entries(name, W)
+        check_weights(W.reshape(-1, W.shape[2]), name=name)
         checked.append(W)
     decoder, encoder = checked
     assert decoder is not None

@@ -1,0 +1,65 @@
+"""``python -m benchmarks.findings.training [QUESTION …]``: the trained network beside the theory of
+it.
+
+Every run is kept in the question's JSON file and measured once: a measurement that was cut off
+goes on from there. Delete a line of the file to measure its runs again.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from benchmarks.findings.training.figure3 import FIGURE3
+from benchmarks.findings.training.order import ORDER
+from benchmarks.findings.training.rotated import ROTATED
+from benchmarks.findings.training.runs import gather
+from benchmarks.findings.training.switches import SWITCHED
+from benchmarks.findings.training.together import TOGETHER
+from benchmarks.findings.training.untied import UNTIED
+from benchmarks.findings.training.winners import WINNERS
+from benchmarks.tables import markdown
+
+QUESTIONS = {
+    "order": ORDER,
+    "winners": WINNERS,
+    "figure3": FIGURE3,
+    "together": TOGETHER,
+    "untied": UNTIED,
+    "rotated": ROTATED,
+    "switches": SWITCHED,
+}
+
+
+def main(
+    questions: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(QUESTIONS),
+    max_seconds: float = float("inf"),
+    folder: Path | None = None,
+) -> None:
+    """Measure what is not in the files yet, and print the tables.
+
+    Args:
+        questions: any of order, winners, figure3, together, untied, rotated, switches.
+        max_seconds: begin no case after so much time; 0 prints what there is.
+        folder: keep the runs here instead of in the files that are shipped.
+    """
+    unknown = set(questions) - set(QUESTIONS)
+    if unknown:
+        raise SystemExit(f"unknown question {', '.join(unknown)}; known: {', '.join(QUESTIONS)}")
+    if folder is not None and not folder.is_dir():
+        raise SystemExit(f"--folder: expected a folder that exists, got {folder}; make it first")
+    until = time.perf_counter() + max_seconds
+    for name in questions:
+        question = QUESTIONS[name]
+        file = question.file if folder is None else folder / question.file.name
+        columns, rows = question.table(gather(question, file, until=until))
+        caption = inspect.getdoc(question.table)
+        print(f"\n## {name}\n\n{caption}\n\n{markdown(columns, rows)}", flush=True)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

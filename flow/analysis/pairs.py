@@ -1,0 +1,211 @@
+"""Collisions: pairs of features on one neuron, in a W or along a run, and what came of them.
+
+A pair collides on neuron k where both |W_ik| and |W_jk| exceed a threshold (0: exact non-zeros).
+With opposite signs the collision is benign: on its own it exerts no force, for the ReLU clips
+G_ij < 0. With equal signs it is malign: both weights are pushed down. Three features on one
+neuron are three collisions. Sources: paper, section 2.5; theory/README, section 3.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow.initial import check_weights
+from flow.results.events import Events
+
+
+@dataclass(frozen=True)
+class Collisions:
+    """The collisions of a W, sorted by neuron, then by pair; each array has shape (k,)."""
+
+    first: NDArray[np.int64]
+    """Feature i."""
+    second: NDArray[np.int64]
+    """Feature j > i."""
+    neuron: NDArray[np.int64]
+    first_weight: NDArray[np.float64]
+    """W_ik."""
+    second_weight: NDArray[np.float64]
+    """W_jk."""
+    shared: NDArray[np.int64]
+    """Number of neurons on which the pair collides; 1 is the paper's case."""
+
+    @property
+    def benign(self) -> NDArray[np.bool_]:
+        """(k,) whether the signs are opposite."""
+        return np.sign(self.first_weight) != np.sign(self.second_weight)
+
+
+def collisions(W: np.ndarray, *, threshold: float = 0.0) -> Collisions:
+    """Every collision of W : (n, m) with weights above the threshold in size.
+
+    Its number grows as n²m/2 where W is full: use a threshold there, or
+    :func:`largest_collisions`. Raises ValueError for a W that is not (n, m) or a threshold < 0.
+    """
+    return _census(*_above(W, threshold))
+
+
+def largest_collisions(W: np.ndarray) -> Collisions:
+    """Collisions of the largest weights: pairs whose argmax_k |W_ik| is the same neuron.
+
+    What the paper counts at the start to predict the end. Rows that are zero collide with
+    nothing; of weights that are equal and largest the first counts.
+    Source: paper, section 2.5; theory/README, section 4.
+    """
+    W, on = _above(W, 0.0)
+    largest = np.zeros_like(on)
+    rows = np.arange(W.shape[0])
+    largest[rows, np.argmax(np.abs(W), axis=1)] = True
+    return _census(W, on & largest)
+
+
+def _above(W: np.ndarray, threshold: float) -> tuple[np.ndarray, NDArray[np.bool_]]:
+    W = check_weights(W, finite=False, floats=False)
+    if not threshold >= 0.0:
+        raise ValueError(f"expected a threshold >= 0, got {threshold!r}; 0 counts exact non-zeros")
+    return W, np.abs(W) > threshold
+
+
+def _census(W: np.ndarray, on: NDArray[np.bool_]) -> Collisions:
+    pairs = [np.zeros((3, 0), np.int64)]
+    for k in np.flatnonzero(np.count_nonzero(on, axis=0) >= 2):
+        rows = np.flatnonzero(on[:, k])
+        first, second = np.triu_indices(rows.size, 1)
+        pairs.append(np.stack([rows[first], rows[second], np.full(first.size, k)]))
+    i, j, neuron = np.concatenate(pairs, axis=1)
+    counted = on.astype(float)
+    shared = (counted @ counted.T)[i, j].astype(np.int64)
+    weights = (W[i, neuron].astype(float), W[j, neuron].astype(float))
+    return Collisions(i, j, neuron, *weights, shared)
+
+
+class Fate(enum.Enum):
+    """What came of a collision; exclusive and complete."""
+
+    BOTH_STAYED = "both features are still on the neuron"
+    LARGER_STAYED = "the feature with the smaller weight left"
+    SMALLER_STAYED = "the feature with the larger weight left"
+    BOTH_LEFT = "both features left the neuron"
+
+
+@dataclass(frozen=True)
+class History:
+    """Collisions along a run, in the order in which they were met; arrays of shape (k,)."""
+
+    met: Collisions
+    """The collisions when they were first seen, with the weights of that time."""
+    time: NDArray[np.float64]
+    """Flow time at which each was first seen."""
+    first_left: NDArray[np.float64]
+    """Flow time from which feature i is off the neuron for good; infinity if it stayed."""
+    second_left: NDArray[np.float64]
+    """The same for feature j."""
+    fate: NDArray[np.object_]
+    """:class:`Fate`; larger and smaller are those of |W| when the collision was first seen."""
+
+    @property
+    def ended(self) -> NDArray[np.float64]:
+        """(k,) flow time at which the first of the two left for good; infinity if none did."""
+        return np.minimum(self.first_left, self.second_left)
+
+    def counts(self, *, benign: bool) -> dict[Fate, int]:
+        """Fates of the benign, or of the malign, collisions."""
+        kind = self.met.benign == benign
+        return {fate: int(np.sum(kind & (self.fate == fate))) for fate in Fate}
+
+
+def follow_collisions(
+    times: np.ndarray,
+    weights: np.ndarray | Sequence[np.ndarray],
+    *,
+    threshold: float = 0.0,
+    largest: bool = False,
+    from_start: bool = False,
+    events: Events | None = None,
+) -> History:
+    """Meet every collision of a run and follow it to the end of the run.
+
+    Parameters
+    ----------
+    times : (s,) increasing flow times.
+    weights : (s, n, m), W at these times, such as ``traj.weights``.
+    threshold : a collision is met at the first of the times at which both weights exceed it.
+    largest : follow only collisions of largest weights (:func:`largest_collisions`); the
+        threshold is then not used.
+    from_start : follow only the collisions of the first W.
+    events : log of the run; dates departures as well as it can. Without it a feature has left
+        at the first of the times after which it is never seen on the neuron again.
+
+    A feature stays if at the end its weight on the neuron is not zero and has the sign it met
+    with. One pair on one neuron is met once as a benign and once as a malign collision at most;
+    equal weights count the first feature as larger. Raises ValueError for times and weights that
+    do not belong together, or a log without extinctions. Source: paper, section 2.5.
+    """
+    times = np.asarray(times, float)
+    if times.ndim != 1 or len(times) != len(weights) or np.any(np.diff(times) <= 0.0):
+        raise ValueError(
+            f"expected increasing times, one for each W, got {times.shape} times and "
+            f"{len(weights)} weights; pass traj.times and traj.weights"
+        )
+    if events is not None and not events.weights_logged:
+        raise ValueError(
+            "expected a log with extinctions, got one that is off; use integrate(..., events=True)"
+        )
+    found = [
+        largest_collisions(W) if largest else collisions(W, threshold=threshold)
+        for W in (weights[:1] if from_start else weights)
+    ]
+    seen = np.concatenate([np.full(c.first.size, s) for s, c in enumerate(found)])
+    columns = ("first", "second", "neuron", "first_weight", "second_weight", "shared")
+    met = Collisions(*(np.concatenate([getattr(c, name) for c in found]) for name in columns))
+    key = np.stack([met.first, met.second, met.neuron, met.benign], axis=1)
+    keep = np.sort(np.unique(key, axis=0, return_index=True)[1])
+    met = Collisions(*(getattr(met, name)[keep] for name in columns))
+    left = [
+        _departures(times, weights, feature, met.neuron, np.sign(weight), seen[keep], events)
+        for feature, weight in ((met.first, met.first_weight), (met.second, met.second_weight))
+    ]
+    stayed = np.isinf(left[0]), np.isinf(left[1])
+    first_larger = np.abs(met.first_weight) >= np.abs(met.second_weight)
+    fate = np.full(keep.size, Fate.BOTH_LEFT, dtype=object)
+    fate[stayed[0] & stayed[1]] = Fate.BOTH_STAYED
+    fate[(stayed[0] != stayed[1]) & (stayed[0] == first_larger)] = Fate.LARGER_STAYED
+    fate[(stayed[0] != stayed[1]) & (stayed[0] != first_larger)] = Fate.SMALLER_STAYED
+    return History(met, times[seen[keep]], left[0], left[1], fate)
+
+
+def _departures(
+    times: np.ndarray,
+    weights: np.ndarray | Sequence[np.ndarray],
+    feature: np.ndarray,
+    neuron: np.ndarray,
+    sign: np.ndarray,
+    met: np.ndarray,
+    events: Events | None,
+) -> NDArray[np.float64]:
+    """Time from which each (feature, neuron, sign) is gone for good; infinity if it is there."""
+    last = met.copy()
+    for s in range(len(times)):
+        there = np.sign(weights[s][feature, neuron]) == sign
+        last[there] = np.maximum(last[there], s)
+    gone = last < len(times) - 1
+    left = np.where(gone, times[np.minimum(last + 1, len(times) - 1)], np.inf)
+    if events is not None:
+        died = events.extinctions
+        # In the order of time: a later extinction of the same weight replaces an earlier one.
+        at = dict(
+            zip(
+                zip(died.feature.tolist(), died.neuron.tolist(), np.sign(died.value), strict=True),
+                died.time.tolist(),
+                strict=True,
+            )
+        )
+        asked = zip(feature.tolist(), neuron.tolist(), sign.tolist(), strict=True)
+        logged = np.array([at.get(which, np.inf) for which in asked])
+        left = np.where(gone & np.isfinite(logged), logged, left)
+    return left

@@ -1,0 +1,208 @@
+"""What is said about finished runs: a summary of one, a table of several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from flow.analysis.pairs import Fate, follow_collisions
+from flow.analysis.states import (
+    EndStates,
+    FeatureState,
+    end_states,
+    polysemantic_neurons,
+    row_residuals,
+    winners,
+)
+from flow.forces import Force
+from flow.results.trajectory import Trajectory
+
+FATES = {
+    Fate.BOTH_STAYED: "both stayed",
+    Fate.LARGER_STAYED: "larger stayed",
+    Fate.SMALLER_STAYED: "smaller stayed",
+    Fate.BOTH_LEFT: "both left",
+}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Predicted numbers of polysemantic neurons."""
+
+    paper: float
+    """n²/4m."""
+    slot_mean: float
+    """Mean of the slot law (conjecture)."""
+    slot_std: float
+    """Its standard deviation."""
+
+
+def forces_of(traj: Trajectory) -> list[Force]:
+    """The forces of a run, from its parameters."""
+    return [
+        Force.registry[force["name"]](**{k: v for k, v in force.items() if k != "name"})
+        for force in traj.parameters["forces"]
+    ]
+
+
+def states_of(traj: Trajectory) -> EndStates:
+    """End states at the end of a run, by the residual that counts as rest there."""
+    W = traj.final
+    if not np.isfinite(W).all():
+        return end_states(W)
+    return end_states(
+        W,
+        residuals=row_residuals(forces_of(traj), W),
+        tolerance=traj.parameters["stationarity_tol"],
+    )
+
+
+def summary(
+    traj: Trajectory, expected: Expected | None, *, W0: np.ndarray | None = None
+) -> Iterator[str]:
+    """Lines about one run; with W0 : (n, m), its start, also what became of the winners."""
+    about, W = traj.parameters, traj.final
+    yield f"{'forces':<14}{_forces_line(about['forces'])}"
+    yield f"{'start':<14}{_start_line(traj)}"
+    label, _, meaning = traj.status.value.partition(": ")
+    yield f"{'status':<14}{traj.message}{f' ({label}: {meaning})' if meaning else ''}"
+    mark = traj.certificate
+    line = f"largest |dW/dt| {mark.residual:.1e} (rest is {mark.tolerance:.1e})"
+    if not math.isnan(mark.curvature):
+        line += f", lowest curvature {mark.curvature:.3g}"
+    yield f"{'certificate':<14}{line}"
+    steps = traj.stats
+    yield (
+        f"{'work':<14}{steps['accepted']:,} steps, {steps['rejected']:,} rejected, "
+        f"{steps['evaluations']:,} evaluations, {steps['seconds']:.2f} s, backend "
+        f"{about['backend']}, rtol {about['rtol']:g}, {about['dtype']}"
+    )
+    if not np.isfinite(W).all():
+        return
+    nonzeros = np.count_nonzero(W, axis=1)
+    yield (
+        f"{'non-zeros':<14}{nonzeros.mean():.4g} per feature, from {nonzeros.min()} to "
+        f"{nonzeros.max()}"
+    )
+    states = states_of(traj)
+    counts = ", ".join(
+        f"{count} {state.name.lower().replace('_', ' ')}"
+        for state, count in states.counts().items()
+    )
+    yield f"{'features':<14}{counts}"
+    yield f"{'polysemantic':<14}{polysemantic_neurons(W)} neurons{_expected_line(expected)}"
+    if W0 is not None:
+        yield from _census(W0, traj)
+
+
+def comparison(
+    runs: Mapping[str, Trajectory], expected: Mapping[str, Expected | None]
+) -> Iterator[str]:
+    """A table with one line per run."""
+    width = max(len(name) for name in runs) + 2
+    states = list(FeatureState)
+    heads = ["ended at t", "status", "non-zeros", "|W|_1", *(_short(state) for state in states)]
+    yield f"{'forces':<{width}}" + "".join(f"{head:>14}" for head in [*heads, "polysemantic"])
+    for name, traj in runs.items():
+        W = traj.final
+        finite = bool(np.isfinite(W).all())
+        counts = states_of(traj).counts()
+        cells = [
+            f"{traj.times[-1]:.4g}",
+            traj.status.name.lower().replace("_", " "),
+            f"{np.count_nonzero(W, axis=1).mean():.4g}",
+            f"{np.abs(W).sum(axis=1).mean():.4g}",
+            *(str(counts[state]) for state in states),
+            str(polysemantic_neurons(W)) if finite else "-",
+        ]
+        yield f"{name:<{width}}" + "".join(f"{cell:>14}" for cell in cells)
+    known = next(iter(expected.values()))
+    yield f"polysemantic neurons expected with all forces on:{_expected_line(known)}"
+
+
+def _short(state: FeatureState) -> str:
+    return state.name.lower().replace("_", " ")
+
+
+def _forces_line(forces: Sequence[Mapping[str, Any]]) -> str:
+    parts = []
+    for force in forces:
+        values = ", ".join(
+            f"{key} {value if isinstance(value, str) else f'{value:g}'}"
+            for key, value in force.items()
+            if key != "name"
+        )
+        parts.append(f"{force['name']} ({values})")
+    return ", ".join(parts) or "none"
+
+
+def _start_line(traj: Trajectory) -> str:
+    about, known = traj.parameters, traj.metadata
+    line = f"n = {about['n']} features, m = {about['m']} neurons"
+    if "init" in known:
+        line += f", from {known['init']} at t = {known['init_time']:g}"
+        earlier = known["init_about"].get("parameters", {}).get("forces", about["forces"])
+        changed = earlier != about["forces"]
+        return f"{line}; forces until then: {_forces_line(earlier)}" if changed else line
+    return f"{line}, seed {known['seed']}, scale {known['scale']:g}"
+
+
+def _expected_line(expected: Expected | None) -> str:
+    if expected is None:
+        return " (more than 2m features: no prediction)"
+    return (
+        f" (n²/4m: {expected.paper:.4g}; slot law, a conjecture: {expected.slot_mean:.4g} ± "
+        f"{expected.slot_std:.2g})"
+    )
+
+
+def _census(W0: np.ndarray, traj: Trajectory) -> Iterator[str]:
+    """Collisions of the initially largest weights and their fate; where the winners started."""
+    log, W = traj.events, traj.final
+    history = follow_collisions(np.array([0.0, 1.0]), [W0, W], largest=True, from_start=True)
+    for name, benign in (("benign", True), ("malign", False)):
+        counts = history.counts(benign=benign)
+        fates = ", ".join(f"{count} {FATES[fate]}" for fate, count in counts.items())
+        kind = f"{name} collisions of initially largest weights"
+        yield f"{'census':<14}{sum(counts.values())} {kind}: {fates}"
+    won = winners(W0, W)
+    ranks = won.initial_rank[won.alive]
+    if ranks.size:
+        yield (
+            f"{'winners':<14}{int(won.largest_stayed.sum())} of {ranks.size} features keep their "
+            f"initially largest weight; initial rank: median {np.median(ranks):g}, largest "
+            f"{ranks.max()}; {int(np.sum(won.alive & ~won.kept_sign))} changed sign"
+        )
+    if log.weights_logged:
+        alive = np.flatnonzero(won.alive)
+        revived = int(np.sum(log.ever_revived(alive, won.neuron[alive])))
+        yield (
+            f"{'events':<14}{log.extinctions.time.size:,} weights reached zero, "
+            f"{log.revivals.time.size:,} left it, {revived} of them to win"
+        )
+
+
+def mean_and_error(values: Sequence[float], *, percent: bool = False) -> str:
+    """Mean ± standard error; the mean alone of a single value, "-" for none."""
+    if not values:
+        return "-"
+    factor, unit = (100.0, " %") if percent else (1.0, "")
+    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    spread = "" if error is None else f" ± {factor * error:.2g}"
+    return f"{factor * fmean(values):.3g}{spread}{unit}"
+
+
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its heading first, padded so that it reads in a terminal too."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in table
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])

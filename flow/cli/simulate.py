@@ -1,0 +1,377 @@
+"""The command line of flow.simulate: one run of the flow, or the same start under several sets of
+forces.
+
+    python -m flow.simulate --n 256 --m 1024 --lam 0.01 --seed 0 --plot run.png
+    python -m flow.simulate compare --n 64 --m 256 --plot compare.png
+
+``python flow/simulate.py`` does the same. Exit codes: 0 for a run that got where it was sent, 1
+for one that did not, 2 for input that cannot be used, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flow.cli.flags import InputError, check_output, exit_code, shows_bar
+from flow.cli.options import SUBSETS, CompareOptions, Given, SimulateOptions, read_options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from flow.cli.report import Expected
+    from flow.forces import Force
+    from flow.pictures.film import Film
+    from flow.results.trajectory import Trajectory
+    from flow.results.weights import SavedWeights
+
+PROG = "python -m flow.simulate"
+ABOUT = (
+    "Gradient flow of the forces that make neurons polysemantic: runs it, says where it ended, "
+    "saves it, draws it. `compare` as the first word runs the same start under several sets of "
+    "forces (compare --help)."
+)
+ABOUT_COMPARE = (
+    "The same start under several sets of forces, side by side in one table and one figure."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: this process's) and return its exit code."""
+    return exit_code(
+        lambda words: _compare(words[1:]) if words[:1] == ["compare"] else _simulate(words), argv
+    )
+
+
+def _simulate(argv: list[str]) -> int:
+    options, given = read_options(SimulateOptions, argv, prog=PROG, description=ABOUT)
+    _check_outputs(options)
+    start = _start(options, given)
+    on = options.forces
+    forces = _forces(options, (on.feature_benefit, on.interference, on.regularization))
+    saves = _save_times(options, start)
+    _check_memory(start.W, saves, film=_wants_film(options), overlap=on.interference)
+    film = _film(options, start)
+    traj = _integrate(options, given, forces, start, saves, film, argv)
+    written = _write(options, traj, film)
+    if not options.output.quiet:
+        from flow.cli import report
+
+        W0 = start.W if options.output.census else None
+        for line in report.summary(traj, _expected(traj), W0=W0):
+            print(line)
+        if written:
+            print(f"{'written':<14}{', '.join(written)}")
+    return _exit_code([traj])
+
+
+def _compare(argv: list[str]) -> int:
+    options, given = read_options(
+        CompareOptions, argv, prog=f"{PROG} compare", description=ABOUT_COMPARE
+    )
+    output = options.output
+    for flag, path in (("animate", output.animate), ("bipartite", output.bipartite)):
+        if path is not None:
+            raise InputError(f"--{flag}: expected a single run, got compare; leave --{flag} out")
+    names = options.comparison.subsets
+    files = {name: _sibling(output.out, name) for name in names}
+    _check_outputs(options, [path for path in files.values() if path is not None])
+    start = _start(options, given)
+    saves = _save_times(options, start)
+    _check_memory(start.W, saves, film=True, overlap=True)
+    runs: dict[str, Trajectory] = {}
+    films: dict[str, Film] = {}
+    for name in names:
+        if not output.quiet:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+        film = _film(options, start)
+        traj = _integrate(
+            options, given, _forces(options, SUBSETS[name]), start, saves, film, ["compare", *argv]
+        )
+        runs[name] = traj
+        if film is not None:
+            films[name] = film
+        path = files[name]
+        if path is not None:
+            traj.save(path)
+        if traj.status.name == "INTERRUPTED":
+            break
+    if output.plot is not None:
+        from flow.pictures import plots
+        from flow.pictures.law import closed_form
+
+        laws = {name: closed_form(traj) for name, traj in runs.items()}
+        plots.write_figure(plots.comparison(runs, films, laws), output.plot)
+    if not output.quiet:
+        from flow.cli import report
+
+        for line in report.comparison(runs, {name: _expected(runs[name]) for name in runs}):
+            print(line)
+        written = [*(str(files[name]) for name in runs if files[name]), *_shown(output.plot)]
+        if written:
+            print(f"written: {', '.join(written)}")
+    return _exit_code(list(runs.values()))
+
+
+# Before the run ----------------------------------------------------------------------------------
+
+
+def _start(options: SimulateOptions | CompareOptions, given: Given) -> SavedWeights:
+    """The weights to start from; sizes are checked before anything is allocated."""
+    from flow.cli.files import read_init
+    from flow.results.weights import SavedWeights
+
+    problem, wish = options.problem, options.start
+    if wish.init is None:
+        size = problem.n * problem.m * (4 if problem.dtype == "float32" else 8)
+        _refuse_if_too_big(size, f"W of {problem.n} x {problem.m} {problem.dtype}")
+        from flow.initial import gaussian_init
+
+        W = gaussian_init(
+            problem.n, problem.m, seed=wish.seed, scale=wish.scale, dtype=problem.dtype
+        )
+        return SavedWeights(W, 0.0, None, {"seed": wish.seed, "scale": wish.scale})
+    start = read_init(wish.init, wish.init_time)
+    for name, wanted, found in zip(("n", "m"), (problem.n, problem.m), start.W.shape, strict=True):
+        if name in given and wanted != found:
+            raise InputError(
+                f"--{name}: expected {found}, as in {wish.init}, got {wanted}; leave --{name} out"
+            )
+    W = start.W.astype(problem.dtype) if "dtype" in given else start.W
+    t_end = options.integration.t_end
+    if t_end is not None and t_end < start.t:
+        raise InputError(
+            f"--t-end: expected a flow time >= {start.t:g}, where {wish.init} was saved, got "
+            f"{t_end:g}"
+        )
+    about = {"init": str(wish.init), "init_time": start.t, "init_about": dict(start.about)}
+    return SavedWeights(W, start.t, start.first_step, about)
+
+
+def _forces(options: SimulateOptions | CompareOptions, on: tuple[bool, bool, bool]) -> list[Force]:
+    from flow.forces import (
+        FeatureBenefit,
+        Interference,
+        NoisyFeatureBenefit,
+        NoisyInterference,
+        Regularization,
+    )
+
+    c, lam, sigma, noise = (
+        options.problem.c, options.problem.lam, options.noise.sigma, options.noise.noise,
+    )  # fmt: skip
+    every: tuple[Force, ...] = (FeatureBenefit(c), Interference(c), Regularization(lam))
+    if noise != "none":
+        law = f"{noise}:{options.noise.degrees}" if noise == "student-t" else noise
+        every = (
+            NoisyFeatureBenefit(sigma, law, c),
+            NoisyInterference(sigma, law, c),
+            Regularization(lam),
+        )
+    return [force for force, switched in zip(every, on, strict=True) if switched]
+
+
+def _save_times(
+    options: SimulateOptions | CompareOptions, start: SavedWeights
+) -> list[float] | None:
+    """--save-at as flow times."""
+    words, t_end = options.integration.save_at, options.integration.t_end
+    if words is None:
+        return None
+    if not words[0].startswith("log:"):
+        saves = [float(word) for word in words]
+        if t_end is not None and saves[-1] > t_end:
+            raise InputError(
+                f"--save-at: expected times up to --t-end {t_end:g}, got {saves[-1]:g}"
+            )
+        if saves[0] < start.t:
+            raise InputError(
+                f"--save-at: expected times >= {start.t:g}, where this run starts, got {saves[0]:g}"
+            )
+        return saves
+    import numpy as np
+
+    count = int(words[0][4:])
+    lam, c = options.problem.lam, options.problem.c
+    span = 1.0 / lam if lam > 0.0 else 100.0 / (c or 1.0)
+    span = span if t_end is None else t_end - start.t
+    if span == 0.0:
+        return [start.t]
+    first = min(0.1 / (c or 1.0), 0.1 * span)
+    times = start.t + np.geomspace(first, span, count) if count > 1 else [start.t + span]
+    return sorted({start.t, *(min(float(t), t_end or math.inf) for t in times)})
+
+
+def _check_outputs(
+    options: SimulateOptions | CompareOptions, data: Sequence[Path] | None = None
+) -> None:
+    """Every file can be written, and none would be lost, before the run is begun."""
+    output = options.output
+    named = [("out", path) for path in (_shown_paths(output.out) if data is None else data)]
+    named += [("plot", path) for path in _shown_paths(output.plot)]
+    named += [("animate", path) for path in _shown_paths(output.animate)]
+    named += [("bipartite", path) for path in _shown_paths(output.bipartite)]
+    for flag, path in named:
+        check_output(flag, path, overwrite=output.overwrite)
+    if len({path.resolve() for _, path in named}) < len(named):
+        raise InputError("expected different names for the files to write, got one twice")
+    if (
+        output.animate is not None
+        and output.animate.suffix.lower() == ".mp4"
+        and shutil.which("ffmpeg") is None
+    ):
+        raise InputError(
+            f"--animate: expected a .gif, as ffmpeg is not installed here, got {output.animate}"
+        )
+
+
+def _shown_paths(path: Path | None) -> list[Path]:
+    return [] if path is None else [path]
+
+
+def _shown(path: Path | None) -> list[str]:
+    return [str(shown) for shown in _shown_paths(path)]
+
+
+def _sibling(path: Path | None, name: str) -> Path | None:
+    """runs.npz -> runs.no-interference.npz."""
+    return None if path is None else path.with_name(f"{path.stem}.{name}{path.suffix}")
+
+
+def _check_memory(W: np.ndarray, saves: list[float] | None, *, film: bool, overlap: bool) -> None:
+    """Measured: a run takes up to 16 times W, and 6 times G where overlaps are formed."""
+    from flow.pictures.film import BYTES
+
+    n = W.shape[0]
+    kept = 2 * (len(saves or [0.0]) + 1)
+    size = (16 + kept) * W.nbytes + (6 * 8 * n * n if overlap else 0)
+    size += 2 * min(BYTES, 100 * W.nbytes) if film else 0
+    what = f"a run with W of {n} x {W.shape[1]} {W.dtype}"
+    _refuse_if_too_big(size, f"{what} and {kept // 2} saved times" if kept > 4 else what)
+
+
+def _refuse_if_too_big(size: int, what: str) -> None:
+    available = _memory()
+    if size > available:
+        raise InputError(
+            f"expected a run that fits in the {available / 2**30:.3g} GiB of memory available, got "
+            f"{what}, which needs {size / 2**30:.3g} GiB; lower --n, --m or --save-at, or use "
+            f"--dtype float32"
+        )
+
+
+def _memory() -> int:
+    """Bytes available to this process: what is free, or its control group's limit."""
+    found = [2**63]
+    try:
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [int(s.split()[1]) * 1024 for s in lines if s.startswith("MemAvailable")]
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError, AttributeError):
+        pass  # not this kind of system, or no limit: what was found so far holds
+    return min(found)
+
+
+def _wants_film(options: SimulateOptions | CompareOptions) -> bool:
+    return options.output.plot is not None or options.output.animate is not None
+
+
+def _film(options: SimulateOptions | CompareOptions, start: SavedWeights) -> Film | None:
+    from flow.pictures.film import Film
+
+    return Film(*start.W.shape) if _wants_film(options) else None
+
+
+# The run -----------------------------------------------------------------------------------------
+
+
+def _integrate(
+    options: SimulateOptions | CompareOptions,
+    given: Given,
+    forces: list[Force],
+    start: SavedWeights,
+    saves: list[float] | None,
+    film: Film | None,
+    argv: list[str],
+) -> Trajectory:
+    from flow.driver.integration import DEFAULT_RTOL, integrate
+
+    how = options.integration
+    try:
+        traj = integrate(
+            forces,
+            start.W,
+            t_start=start.t,
+            t_end=how.t_end,
+            save_at=saves,
+            rtol=DEFAULT_RTOL if how.rtol is None else how.rtol,
+            backend=how.backend,  # type: ignore[arg-type]
+            first_step=start.first_step,
+            max_steps=how.max_steps,
+            max_seconds=math.inf if how.max_seconds is None else how.max_seconds,
+            progress=_shows_progress(options, given),
+            watch=film,
+            events=options.output.census,
+            metadata={**start.about, "command": shlex.join([*PROG.split(), *argv])},
+        )
+    except (ValueError, ImportError, NotImplementedError) as error:
+        raise InputError(str(error)) from error
+    except MemoryError as error:
+        raise InputError(
+            f"expected a run that fits in memory, got one that does not ({error}); lower --n or --m"
+        ) from error
+    if film is not None:
+        film.finish(float(traj.times[-1]), traj.final)
+    return traj
+
+
+def _shows_progress(options: SimulateOptions | CompareOptions, given: Given) -> bool:
+    output = options.output
+    return shows_bar(output.progress, output.quiet, "progress" in given)
+
+
+def _exit_code(runs: list[Trajectory]) -> int:
+    if any(traj.status.name == "INTERRUPTED" for traj in runs):
+        return 130
+    return 0 if all(traj.status.finished for traj in runs) else 1
+
+
+# After the run -----------------------------------------------------------------------------------
+
+
+def _write(options: SimulateOptions, traj: Trajectory, film: Film | None) -> list[str]:
+    """Write what was asked for, the run first; returns the names."""
+    output = options.output
+    if output.out is not None:
+        traj.save(output.out)
+    if film is not None or output.bipartite is not None:
+        from flow.pictures import plots
+        from flow.pictures.law import closed_form
+
+        if film is not None and output.plot is not None:
+            plots.write_figure(plots.single_run(traj, film, closed_form(traj)), output.plot)
+        if film is not None and output.animate is not None:
+            plots.write_animation(traj, film, output.animate)
+        if output.bipartite is not None:
+            plots.write_figure(plots.bipartite(traj), output.bipartite)
+    pictures = (output.plot, output.animate, output.bipartite)
+    return [*_shown(output.out), *(name for path in pictures for name in _shown(path))]
+
+
+def _expected(traj: Trajectory) -> Expected | None:
+    """What theory says about the count of polysemantic neurons, where n ≤ 2m."""
+    from flow.cli.report import Expected
+    from theory.counting import paper_count, slot_law, slot_law_applies
+
+    n, m = traj.final.shape
+    if not slot_law_applies(n, m):
+        return None
+    law = slot_law(n, m)
+    return Expected(paper=float(paper_count(n, m)), slot_mean=law.mean(), slot_std=law.std())

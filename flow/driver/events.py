@@ -1,0 +1,133 @@
+"""Recording events: what happened to weights and overlaps within each accepted step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flow.forces import Slots
+from flow.integrators.closed_form import ExactFlow
+from flow.integrators.field import State
+from flow.integrators.schemes import Proposal
+from flow.kernels import events as event_kernels
+from flow.results.events import Events, OverlapEvents, WeightEvents
+
+
+class EventRecorder:
+    """Watches the accepted steps of a run.
+
+    Parameters
+    ----------
+    slots : the forces, added up.
+    state : where the run starts.
+    weights : record extinctions and revivals.
+    overlaps : record changes of sign of overlaps.
+    """
+
+    def __init__(self, slots: Slots, state: State, *, weights: bool, overlaps: bool) -> None:
+        self._slots = slots
+        self._weights, self._overlaps = weights, overlaps
+        self._extinctions: list[tuple[np.ndarray, ...]] = []
+        self._revivals: list[tuple[np.ndarray, ...]] = []
+        self._signs: list[tuple[np.ndarray, ...]] = []
+        if overlaps:
+            self._G = _overlaps(state, state.W)
+
+    def add(self, t0: float, t1: float, state: State, proposal: Proposal) -> None:
+        """Record what happened in (t0, t1], before `state` takes over the proposal."""
+        if self._weights:
+            self._add_weights(t0, t1, state, proposal)
+        if self._overlaps:
+            self._add_overlaps(t0, t1, state, proposal)
+
+    def _add_weights(self, t0: float, t1: float, state: State, proposal: Proposal) -> None:
+        layout, slots, h = state.layout, self._slots, t1 - t0
+        # Some backends keep them elsewhere until they are looked at.
+        before, after = np.asarray(state.W), np.asarray(proposal.W)
+        counts = np.empty((2, layout.n), np.int64)
+        event_kernels.count_changes(layout.start, before, after, counts)
+        total = int(counts.sum())
+        if total == 0:
+            return
+        C_before, C_after = np.asarray(state.C), np.asarray(proposal.C)
+        ends = np.cumsum(counts).reshape(counts.shape)
+        entry, delay = np.empty(total, np.int64), np.empty(total)
+        event_kernels.write_changes(
+            layout.start, before, after, C_before, C_after,
+            0.5 * (state.overlaps[:, 2] + proposal.overlaps[:, 2]), h,
+            slots.growth_constant, slots.growth_quadratic, slots.l1, ends - counts, entry, delay,
+        )  # fmt: skip
+        died = int(ends[event_kernels.EXTINCTION, -1])
+        row = np.searchsorted(layout.start, entry, side="right") - 1
+        position = entry - layout.start[row] if layout.column is None else layout.column[entry]
+        for log, W, part in (
+            (self._extinctions, before, slice(died)),
+            (self._revivals, after, slice(died, total)),
+        ):
+            e = entry[part]
+            log.append(
+                (
+                    _within(t0, t1, delay[part]),
+                    row[part],
+                    layout.neurons[position[part]],
+                    W[e].astype(float),
+                    -C_after[e].astype(float),
+                    np.full(e.size, h),
+                )
+            )
+
+    def _add_overlaps(self, t0: float, t1: float, state: State, proposal: Proposal) -> None:
+        before, after = self._G, _overlaps(state, proposal.W)
+        first, second = np.nonzero(np.triu(np.sign(before) != np.sign(after), 1))
+        g0, g1 = before[first, second], after[first, second]
+        signs = [np.sign(g).astype(np.int64) for g in (g0, g1)]
+        time = _within(t0, t1, (t1 - t0) * g0 / (g0 - g1))
+        self._signs.append((time, first, second, *signs, np.full(g0.size, t1 - t0)))
+        self._G = after
+
+    def collect(self) -> Events:
+        """The log, sorted by time (a stable sort: events of one time stay in row order)."""
+        return Events(
+            weights_logged=self._weights,
+            overlaps_logged=self._overlaps,
+            extinctions=_sorted(WeightEvents, self._extinctions),
+            revivals=_sorted(WeightEvents, self._revivals),
+            overlaps=_sorted(OverlapEvents, self._signs),
+        )
+
+
+def _within(t0: float, t1: float, delay: np.ndarray) -> np.ndarray:
+    """t0 + delay, kept in (t0, t1]: at the end of a step all of its events have happened."""
+    return np.clip(t0 + delay, math.nextafter(t0, math.inf), t1)
+
+
+def exact_events(flow: ExactFlow, W0: np.ndarray, t_start: float, t_end: float) -> Events:
+    """The log of a run without interference: extinctions to rounding, and no revivals."""
+    time = t_start + np.stack([flow.extinction_times(i) for i in range(W0.shape[0])])
+    row, neuron = np.nonzero((W0 != 0.0) & (time <= t_end))
+    value = W0[row, neuron].astype(float)
+    none = np.zeros(row.size)
+    log = [(time[row, neuron], row, neuron, value, none, none)]
+    return Events(weights_logged=True, extinctions=_sorted(WeightEvents, log))
+
+
+def _sorted(kind: type, log: Sequence[tuple[np.ndarray, ...]]) -> Any:
+    if not log:
+        return kind()
+    columns = [np.concatenate(column) for column in zip(*log, strict=True)]
+    order = np.argsort(columns[0], kind="stable")
+    return kind(*(column[order] for column in columns))
+
+
+def _overlaps(state: State, W: np.ndarray) -> np.ndarray:
+    """G_ij for i < j of weights W stored in the state's layout, (n, n)."""
+    layout = state.layout
+    if layout.by_neuron is None:
+        rows = W.reshape(layout.n, layout.width)
+        return np.asarray(rows @ rows.T, dtype=float)
+    G = np.empty((layout.n, layout.n))
+    event_kernels.sparse_overlaps(*layout.by_neuron, W, G)
+    return G

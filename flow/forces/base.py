@@ -1,0 +1,124 @@
+"""What a force is: its equation, its energy, and the slots through which integrators see it.
+
+Source: paper, section 2 and appendix A; theory/README, section 1. W : (n, m) holds one row per
+feature and one column per neuron; G = W Wᵀ : (n, n). Every force is written once, against the array
+namespace of W, so NumPy and JAX read the same lines.
+
+A force enters the integrators through *slots*; each has a neutral default:
+
+=================  ==========================================================================
+``growth``         row growth  (constant − quadratic·‖W_i‖²) W_i, which integrators solve exactly
+``overlap``        coefficient c of the pair function φ(G) = c·ReLU(G), i ≠ j, drift φ(G) W
+``l1``             weight λ of the sign force −λ·sign(W), the only jump in the field
+``drift(W)``       any other rate, (n, m), and its ``stiffness(W)``; sets ``has_drift``
+=================  ==========================================================================
+
+and says in ``keeps_zeros`` whether a neuron that is zero in every row stays so under it, which is
+what allows sparse evaluation. To add a force, subclass :class:`Force` here; the tests of the
+forces find it and hold it to the laws (slots = rate = −∇energy, equivariance).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+Array = Any
+"""An (n, m) array of a NumPy or JAX namespace."""
+
+
+class Growth(NamedTuple):
+    """Row growth (constant − quadratic·‖W_i‖²) W_i."""
+
+    constant: float = 0.0
+    quadratic: float = 0.0
+
+
+class Summary(NamedTuple):
+    """What the energies of slot forces depend on, per row; each entry has shape (n,)."""
+
+    l1: np.ndarray
+    """‖W_i‖₁."""
+    squared_norm: np.ndarray
+    """‖W_i‖²."""
+    overlap: np.ndarray
+    """Σ_{j≠i} ReLU(G_ij)²."""
+
+
+def rectified_gram(W: Array) -> Array:
+    """ReLU(G) with its diagonal set to zero, (n, n)."""
+    xp = W.__array_namespace__()
+    G = W @ W.T
+    return xp.where(xp.eye(G.shape[0], dtype=bool), xp.zeros_like(G), xp.maximum(G, 0.0))
+
+
+def squared_norms(W: Array) -> Array:
+    return W.__array_namespace__().sum(W * W, axis=1)
+
+
+def summarize(W: Array) -> Summary:
+    """The :class:`Summary` of W : (n, m)."""
+    xp = W.__array_namespace__()
+    return Summary(
+        xp.sum(xp.abs(W), axis=1), squared_norms(W), xp.sum(rectified_gram(W) ** 2, axis=1)
+    )
+
+
+class Force:
+    """One term of dW/dt, with the energy it descends (rate = −∂energy/∂W) and its slots."""
+
+    registry: ClassVar[dict[str, type[Force]]] = {}
+    keeps_zeros: ClassVar[bool] = True
+    has_drift: ClassVar[bool] = False
+    replaces: ClassVar[type[Force] | None] = None
+    """A force that this one contains, so that both together would count it twice."""
+
+    def __init_subclass__(cls) -> None:
+        Force.registry[cls.__name__] = cls
+
+    @property
+    def growth(self) -> Growth:
+        return Growth()
+
+    @property
+    def overlap(self) -> float:
+        return 0.0
+
+    @property
+    def l1(self) -> float:
+        return 0.0
+
+    def drift(self, W: Array) -> Array:
+        """Smooth rate that fits no other slot, (n, m)."""
+        raise NotImplementedError(f"{type(self).__name__} has no general drift")
+
+    def stiffness(self, W: Array) -> Array:
+        """Upper estimate of the fastest rate at which the general drift relaxes, 1/time."""
+        raise NotImplementedError(f"{type(self).__name__} has no general drift")
+
+    @property
+    def drift_scale(self) -> float:
+        """The rate that the strength of the general drift sets, 1/time."""
+        return 0.0
+
+    def energy(self, W: Array) -> Array:
+        """The scalar this force descends."""
+        raise NotImplementedError
+
+    def rate(self, W: Array) -> Array:
+        """−∂energy/∂W, (n, m): the definition of the force."""
+        raise NotImplementedError
+
+    def energy_from(self, summary: Summary) -> float | None:
+        """The same energy from row sums, or None where that is not enough."""
+        return None
+
+
+def check_strength(force: Force, name: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0.0):
+        raise ValueError(
+            f"{type(force).__name__}({name}) must be a finite number >= 0, got {value!r}; "
+            f"use 0 or leave the force out to switch it off"
+        )

@@ -1,0 +1,309 @@
+"""The interference-off flow, solved row by row through two scalars and evaluated at any time.
+
+    dW_ik/dt = (g0 - g1 ||W_i||^2) W_ik - lam sign(W_ik)
+
+Feature benefit of strength c has g0 = g1 = c; weight decay mu adds -mu to g0. With E and S of one
+row, |W_ik(t)| = E(t) max(|W_ik(0)| - S(t), 0) (theory/README, section 2): nothing is approximate
+but the solution of one scalar equation per row, and where g1 or lam is 0 not even that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flow.initial import check_weights
+from flow.kernels import exact as kernels
+
+Floats = NDArray[np.float64]
+Row = tuple[Floats, Floats, Floats]
+
+STAGES = 5
+TOLERANCE = 1e-10  # per step, relative; measured errors of whole runs are below 1e-11
+CAPACITY = 1024  # points kept per row at the first attempt
+
+MANY_WEIGHTS = 2**20  # for less than this, waking the threads costs more than they save
+MANY_ROWS = 16
+
+_FOREVER = 1e300  # a flow time at which every closed form has reached its limit
+
+
+class ExactFlow:
+    """The interference-off flow, evaluated at any time.
+
+        dW_ik/dt = (g0 - g1 ||W_i||^2) W_ik - lam sign(W_ik),   and zero is absorbing
+
+    W0 : (n, m) initial weights, float32 or float64; a copy is kept, all work is done in float64.
+    growth_constant, growth_quadratic, lam : g0 (any sign), g1 >= 0, lam >= 0.
+
+    Times are flow time. For lam > 0 a weight smaller than 1e-16 times the largest of its row counts
+    as zero. Where several weights of a row are equal and largest, they stay equal for ever.
+    ``stats`` counts steps, rejected steps and evaluations of the scalar equation, over all rows.
+
+    Raises ValueError for weights or coefficients outside these ranges. Source: theory/README,
+    section 2; paper, section 3.1 and appendix B. Memory: the copy and three float64 arrays of the
+    size of W0.
+    """
+
+    def __init__(
+        self, W0: ArrayLike, *, growth_constant: float, growth_quadratic: float, lam: float
+    ) -> None:
+        W: NDArray[Any] = np.array(check_weights(W0, name="W0"), order="C")
+        high, low = W.max(axis=1), W.min(axis=1)
+        law = (float(growth_constant), float(growth_quadratic), float(lam))
+        if not (np.isfinite(law).all() and law[1] >= 0.0 and law[2] >= 0.0):
+            raise ValueError(
+                "expected finite growth_constant, growth_quadratic >= 0 and lam >= 0, "
+                f"got {law}; only growth_constant may be negative"
+            )
+        self._W0 = W
+        self._law = law
+        self._closed = law[1] == 0.0 or law[2] == 0.0
+        self._top = np.maximum(high, -low).astype(np.float64)
+        self._d: Floats = np.empty(W.shape)
+        self._mean = np.empty(W.shape)
+        self._spread = np.empty(W.shape)
+        with _threads(W.size > MANY_WEIGHTS):
+            kernels.distances(W, self._top, self._d)
+            self._d.sort(axis=1)
+            kernels.prefix_moments(self._d, self._mean, self._spread)
+        self._tableau = kernels.radau(STAGES)
+        self.stats: dict[str, int] = {"steps": 0, "rejected": 0, "evaluations": 0}
+        if not self._closed:
+            self._follow()
+
+    def weights(self, t: float) -> NDArray[np.floating]:
+        """W(t), shape (n, m), in the dtype of W0. ValueError for a negative or infinite time."""
+        sigma, z = self._states(t)
+        if self._law[2] == 0.0 or t == 0.0:  # keeps the smallest weights too
+            with np.errstate(divide="ignore", over="ignore", under="ignore"):
+                scaled: NDArray[np.floating] = (self._W0 / z[0][:, None]).astype(self._W0.dtype)
+            return scaled
+        out = np.empty_like(self._W0)
+        with _threads(out.size > MANY_WEIGHTS):
+            kernels.fill_weights(self._W0, self._top, sigma[0], z[0], out)
+        return out
+
+    def observables(self, times: ArrayLike) -> dict[str, NDArray]:
+        """Per row at k times: "l1", "l2" (norms), "l4" (sum of W_ik^4), "nonzeros"; each (k, n)."""
+        sigma, z = self._states(times)
+        names = ("l1", "l2", "l4")
+        out: dict[str, NDArray] = {name: np.empty(sigma.shape) for name in names}
+        out["nonzeros"] = np.empty(sigma.shape, np.int64)
+        with _threads(self._d.size > MANY_WEIGHTS):
+            kernels.measure(self._d, self._mean, self._spread, sigma, z, *out.values())
+        if self._law[2] == 0.0:
+            out["nonzeros"][:] = np.count_nonzero(self._W0, axis=1)
+        return out
+
+    def extinction_times(self, row: int = 0) -> Floats:
+        """Time (m,) at which each weight of a row reaches zero: inf where never, 0 for zeros.
+
+        The order is exactly that of |W0|: equal weights go together, smaller ones not later.
+        """
+        d, _, _ = self._row(row)
+        ordered = np.empty(d.size)
+        if self._closed:
+            ordered[:] = self._closed_extinctions(self._top[row] - d)
+        else:
+            points = self._path[row, :, : self._counts[row, 0]]
+            dead = points[1, -1] == 0.0
+            never = points[0, -1] if dead else np.inf
+            with _threads(d.size > kernels.BLOCK):
+                kernels.extinctions(
+                    self._row(row), points, points.shape[1],
+                    never, self._law, self._tableau, ordered,
+                )  # fmt: skip
+            np.maximum.accumulate(ordered[::-1], out=ordered[::-1])  # rounding, between close d
+        size = np.abs(self._W0[row].astype(np.float64))
+        times: Floats = ordered[np.searchsorted(d, self._top[row] - size)]
+        return times
+
+    def stationary_time(self, tolerance: float, t_max: float = np.inf) -> float:
+        """Earliest time up to t_max at which every |dW_ik/dt| <= tolerance; inf if there is none.
+
+        A row that passes close enough by a saddle (nearly equal largest weights) counts while it
+        is there.
+        """
+        if not tolerance >= 0.0:
+            raise ValueError(f"expected tolerance >= 0, got {tolerance}; pass a speed")
+        common: list[tuple[float, float]] = [(0.0, np.inf)]
+        for i in range(len(self._W0)):
+            search = self._closed_quiet if self._closed else self._path_quiet
+            common = _intersect(common, search(i, tolerance))
+            if not common or common[0][0] > t_max:
+                return float("inf")
+        return common[0][0]
+
+    # How a state is found: along the path of a row, or in closed form.
+
+    def _row(self, i: int) -> Row:
+        return self._d[i], self._mean[i], self._spread[i]
+
+    def _follow(self) -> None:
+        n = len(self._W0)
+        self._counts = np.zeros((n, 3), np.int64)
+        capacity = CAPACITY
+        while True:
+            self._path = np.zeros((n, 5, capacity))
+            with _threads(n > MANY_ROWS):
+                kernels.all_paths(
+                    self._d, self._mean, self._spread, self._top,
+                    self._law, TOLERANCE, self._tableau, self._path, self._counts,
+                )  # fmt: skip
+            if self._counts[:, 0].min() < 0:
+                i = int(self._counts[:, 0].argmin())
+                raise RuntimeError(
+                    f"expected row {i} to reach its end, got steps too small to continue with "
+                    f"(g0, g1, lam) = {self._law}; rescale W0 and the coefficients towards 1"
+                )
+            if self._counts[:, 0].max() <= capacity:
+                break
+            capacity = int(self._counts[:, 0].max())
+        points, rejected, evaluations = self._counts.sum(axis=0).tolist()
+        self.stats = {"steps": points - n, "rejected": rejected, "evaluations": evaluations}
+
+    def _states(self, times: ArrayLike) -> tuple[Floats, Floats]:
+        t = np.atleast_1d(np.asarray(times, np.float64))
+        if t.ndim != 1 or not (np.isfinite(t).all() and (t >= 0.0).all()):
+            raise ValueError(
+                f"expected finite times >= 0, got {times!r}; W0 is the state at time 0"
+            )
+        if self._closed:
+            return self._closed_states(t, slice(None))
+        n = len(self._W0)
+        sigma, z = np.empty((2, t.size, n))
+        with _threads(n > MANY_ROWS):
+            kernels.states(
+                self._d, self._mean, self._spread,
+                self._path, self._counts, t, self._law, self._tableau, sigma, z,
+            )  # fmt: skip
+        return sigma, z
+
+    def _closed_states(self, t: Floats, rows: slice) -> tuple[Floats, Floats]:
+        """lam = 0: 1/E^2 = e^(-2 g0 t) + g1 Q (1 - e^(-2 g0 t))/g0, S = 0.
+        g1 = 0: E = e^(g0 t), S = lam (1 - e^(-g0 t))/g0."""
+        g0, g1, lam = self._law
+        top = self._top[rows]
+        t = t[:, None]
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            if lam == 0.0:
+                gap = top - self._mean[rows, -1]
+                Q = self._d.shape[1] * gap**2 + self._spread[rows, -1]
+                decay = np.exp(-2.0 * g0 * t)
+                gain = -np.expm1(-2.0 * g0 * t) / g0 if g0 else 2.0 * t
+                z = np.where(g1 * Q > 0.0, np.sqrt(decay + g1 * Q * gain), np.exp(-g0 * t))
+                z[:, top == 0.0] = 1.0
+                return np.broadcast_to(top, z.shape).copy(), z
+            S = lam * (-np.expm1(-g0 * t) / g0 if g0 else t)
+            z = np.exp(-g0 * t)
+        return np.maximum(top - S, 0.0), np.broadcast_to(z, (t.size, top.size)).copy()
+
+    def _closed_extinctions(self, size: Floats) -> Floats:
+        g0, _, lam = self._law
+        if lam == 0.0:
+            return np.where(size > 0.0, np.inf, 0.0)
+        share = g0 * size / lam
+        with np.errstate(divide="ignore"):
+            mortal: Floats = -np.log1p(-np.minimum(share, 1.0)) / g0 if g0 else size / lam
+        return mortal
+
+    # Where a row is slower than a limit, as a list of intervals [enter, leave).
+
+    def _path_quiet(self, i: int, limit: float) -> list[tuple[float, float]]:
+        path = self._path[i, :, : self._counts[i, 0]]
+        after, before = np.empty((2, path.shape[1]))
+        row = self._row(i)
+        kernels.speeds(row, path, path.shape[1], self._law, after, before)
+        after[-1] = 0.0  # at rest, or dead: rounding apart
+
+        def crossing(j: int) -> float:
+            crossed: float = kernels.speed_crossing(
+                row, path, path.shape[1], j, limit, self._law, self._tableau
+            )
+            return crossed
+
+        return _quiet(path[0], after <= limit, before <= limit, True, crossing)
+
+    def _closed_quiet(self, i: int, limit: float) -> list[tuple[float, float]]:
+        """As for a path, from the times at which the speed may turn or jump; monotone between."""
+        g0, g1, lam = self._law
+        row, here = self._row(i), slice(i, i + 1)
+        t, sigma = np.zeros(1), self._top[here]
+        if lam > 0.0:
+            d = np.unique(self._d[i])[::-1]
+            ends = self._closed_extinctions(self._top[i] - d)
+            mortal = np.isfinite(ends) & (ends > 0.0)
+            t, sigma = np.append(t, ends[mortal]), np.append(sigma, d[mortal])
+        elif g0 > 0.0 and g1 > 0.0:
+            square, fastest = float((self._W0[i].astype(np.float64) ** 2).sum()), g0 / (3.0 * g1)
+            if 0.0 < square < fastest:
+                turn = np.log((g0 / square - g1) / (g0 / fastest - g1)) / (2.0 * g0)
+                t, sigma = np.append(t, turn), np.append(sigma, sigma)
+        path = np.vstack([t, sigma, self._closed_states(t, here)[1][:, 0], t])
+        after, before = np.empty((2, t.size))
+        kernels.speeds(row, path, t.size, self._law, after, before)
+
+        def quiet(time: float) -> bool:
+            at, z = self._closed_states(np.full(1, time), here)
+            return bool(kernels.speed(row, row[0].size, at[0, 0], z[0, 0], self._law) <= limit)
+
+        def crossing(j: int) -> float:
+            low = float(t[j])
+            high = float(t[j + 1]) if j + 1 < t.size else 2.0 * low + 1.0
+            first = bool(after[j] <= limit)
+            while j + 1 == t.size and quiet(high) == first:
+                low, high = high, 2.0 * high
+            for _ in range(60):
+                middle = 0.5 * (low + high)
+                low, high = (middle, high) if quiet(middle) == first else (low, middle)
+            return high
+
+        dead = sigma[-1] == 0.0
+        return _quiet(t, after <= limit, before <= limit, dead or quiet(_FOREVER), crossing)
+
+
+@contextmanager
+def _threads(many: bool) -> Iterator[None]:
+    """All threads, or one for little work; no result depends on it."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(before if many else 1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+def _quiet(
+    t: Floats,
+    after: NDArray[np.bool_],
+    before: NDArray[np.bool_],
+    in_the_end: bool,
+    crossing: Callable[[int], float],
+) -> list[tuple[float, float]]:
+    """Intervals of quiet, from what holds just after and just before each time and in the end."""
+    found: list[tuple[float, float]] = []
+    times, before = np.append(t, np.inf), np.append(before, in_the_end)
+    for j in np.flatnonzero(after | before[1:]).tolist():
+        enter = times[j] if after[j] else crossing(j)
+        leave = times[j + 1] if before[j + 1] else crossing(j)
+        found.append((float(enter), float(leave)))
+    return found
+
+
+def _intersect(
+    a: Sequence[tuple[float, float]], b: Sequence[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    pairs: list[tuple[float, float]] = []
+    i = j = 0
+    while i < len(a) and j < len(b):
+        low, high = max(a[i][0], b[j][0]), min(a[i][1], b[j][1])
+        if low < high:
+            pairs.append((low, high))
+        i, j = (i + 1, j) if a[i][1] < b[j][1] else (i, j + 1)
+    return pairs

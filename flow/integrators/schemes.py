@@ -1,0 +1,226 @@
+"""Integration schemes: small objects that propose one step; :mod:`flow.driver.integration` does the
+rest.
+
+A scheme states its order, whether it copes with the jump of −λ·sign(W) at zero, and whether it
+estimates its error. Source: theory/README, section 5; the Chebyshev recurrence is that of RKC
+(Sommeijer, Shampine, Verwer, J. Comput. Appl. Math. 88, 1998).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from flow.integrators.field import Field, Outside, State
+from flow.kernels import interference as kernels
+from flow.kernels import rows as row_kernels
+
+LONGEST_GROWTH = 3.0
+"""Steps stay below this over the fastest row growth: e^(growth·h) amplifies rounding."""
+LONGEST_GROWTH_BESIDE_DRIFT = 0.1
+"""The same where a general drift may hold the growth in balance: a stage damps what is stiff by
+5 % at the least, which must make up for e^(growth·h)."""
+LONGEST_OVERLAP = 1.5
+"""Steps stay below this over the largest Σ_j φ(G_ij): through it rows that share a neuron grow at
+each other's cost, a balance that a scheme loses where it treats growth and drift apart for long."""
+
+
+class Proposal(NamedTuple):
+    """The state a scheme proposes after a step."""
+
+    W: np.ndarray
+    C: np.ndarray
+    overlaps: np.ndarray
+    outside: Outside | None
+    error: float
+    """max_i ‖local error of W_i‖₂ / max(1, ‖W_i‖₂); 0 for schemes without an estimate."""
+
+
+class Scheme(Protocol):
+    """What the driver needs to know of a scheme."""
+
+    order: ClassVar[int]
+    handles_jump: ClassVar[bool]
+    """Whether weights may reach zero under −λ·sign(W)."""
+    estimates_error: ClassVar[bool]
+
+    def propose(self, field: Field, state: State, h: float, rtol: float) -> Proposal: ...
+
+
+# Proximal Chebyshev ------------------------------------------------------------------------------
+
+
+class _Recurrence(NamedTuple):
+    mu: tuple[float, ...]
+    nu: tuple[float, ...]
+    mu_tilde: tuple[float, ...]
+    gamma_tilde: tuple[float, ...]
+    c: tuple[float, ...]
+
+
+_DAMPING = 2.0 / 13.0
+
+
+@lru_cache(maxsize=512)
+def _recurrence(stages: int) -> _Recurrence:
+    """Coefficients of the second-order Runge–Kutta–Chebyshev method with that many stages."""
+    s = stages
+    w0 = 1.0 + _DAMPING / s**2
+    T, dT, ddT = [1.0, w0], [0.0, 1.0], [0.0, 0.0]
+    for j in range(2, s + 1):
+        T.append(2.0 * w0 * T[j - 1] - T[j - 2])
+        dT.append(2.0 * T[j - 1] + 2.0 * w0 * dT[j - 1] - dT[j - 2])
+        ddT.append(4.0 * dT[j - 1] + 2.0 * w0 * ddT[j - 1] - ddT[j - 2])
+    w1 = dT[s] / ddT[s]
+    b = [ddT[j] / dT[j] ** 2 if j >= 2 else 0.0 for j in range(s + 1)]
+    b[0] = b[1] = b[2]
+    c = [w1 * ddT[j] / dT[j] if j >= 2 else 0.0 for j in range(s + 1)]
+    c[1] = c[2] / dT[2]
+    mu, nu, mu_tilde, gamma_tilde = ([0.0] * (s + 1) for _ in range(4))
+    gamma_tilde[1] = b[1] * w1
+    for j in range(2, s + 1):
+        mu[j] = 2.0 * b[j] * w0 / b[j - 1]
+        nu[j] = -b[j] / b[j - 2]
+        mu_tilde[j] = 2.0 * b[j] * w1 / b[j - 1]
+        gamma_tilde[j] = -(1.0 - b[j - 1] * T[j - 1]) * mu_tilde[j]
+    return _Recurrence(*(tuple(x) for x in (mu, nu, mu_tilde, gamma_tilde, c)))
+
+
+def chebyshev_stages(h: float, stiffness: float) -> int:
+    """Fewest stages, at least two, whose stability interval (2/3)(s² − 1)(1 − 2ε/15) holds h·ρ."""
+    needed = h * stiffness / (2.0 / 3.0 * (1.0 - 2.0 * _DAMPING / 15.0))
+    return max(2, math.ceil(math.sqrt(1.0 + needed)))
+
+
+@dataclass(frozen=True)
+class ProximalChebyshev:
+    """Row growth and ℓ1 exact, interference by a stabilised explicit recurrence. Order two.
+
+    Stage j starts from W at the beginning of the step and solves every row over c_j h under the
+    mean drift P_j/c_j (:mod:`flow.kernels.rows`; the same for its radial rates), where
+
+        P_1 = μ̃₁ C₀,    P_j = μ_j P_{j−1} + ν_j P_{j−2} + μ̃_j C(K_{j−1}) + γ̃_j C₀.
+
+    Without growth and ℓ1 this is RKC; without interference it is exact. The number of stages
+    grows as √(hρ) with the stiffness ρ of active overlaps, so long steps stay stable; zeros are
+    exact at every stage. The error estimate is 0.8 h ‖P_s − (C₀ + C₁)/2‖ per row, plus that of
+    the row solver.
+    """
+
+    order: ClassVar[int] = 2
+    handles_jump: ClassVar[bool] = True
+    estimates_error: ClassVar[bool] = True
+
+    def propose(self, field: Field, state: State, h: float, rtol: float) -> Proposal:
+        slots = field.slots
+        start, W, C0 = state.layout.start, state.W, state.C
+        g1 = slots.growth_quadratic
+        row_problem = (slots.growth_constant, g1, slots.l1, 0.05 * rtol)
+        error = np.zeros(field.n)
+        W_new = np.empty_like(W)
+        overlaps = np.zeros_like(state.overlaps)
+        rho0 = state.overlaps[:, 2]
+        if not slots.has_drift:
+            row_kernels.advance_rows(start, W, C0, 1.0, rho0, rho0, h, *row_problem, W_new, error)
+            row_kernels.add_drift_error(
+                start, W_new, C0, C0, C0, rho0, rho0, rho0, h, g1, 0.0, error
+            )
+            return Proposal(W_new, C0.copy(), overlaps, None, float(error.max()))
+        stages = chebyshev_stages(h, state.stiffness)
+        r = _recurrence(stages)
+        P, previous = r.gamma_tilde[1] * C0, np.zeros_like(C0)
+        R, R_previous = r.gamma_tilde[1] * rho0, np.zeros_like(rho0)
+        for j in range(1, stages):
+            row_kernels.advance_rows(
+                start, W, P, 1.0 / r.c[j], R / r.c[j], rho0, r.c[j] * h, *row_problem, W_new, error
+            )
+            mu, nu, mu_tilde, gamma_tilde = (
+                r.mu[j + 1], r.nu[j + 1], r.mu_tilde[j + 1], r.gamma_tilde[j + 1],
+            )  # fmt: skip
+            row_kernels.accumulate_drift(start, mu, nu, gamma_tilde, C0, P, previous)
+            field.sample(state, W_new, previous, overlaps, alpha=mu_tilde, beta=1.0)
+            P, previous = previous, P
+            R, R_previous = (
+                mu * R + nu * R_previous + mu_tilde * overlaps[:, 2] + gamma_tilde * rho0,
+                R,
+            )
+        row_kernels.advance_rows(start, W, P, 1.0, R, rho0, h, *row_problem, W_new, error)
+        C = previous
+        outside = field.sample(state, W_new, C, overlaps, search=True)
+        row_kernels.add_drift_error(
+            start, W_new, P, C0, C, R, rho0, overlaps[:, 2], h, g1, 0.8, error
+        )
+        if outside is not None:
+            kernels.late_revivals(slots.l1, h, outside.row, outside.value, error)
+        return Proposal(W_new, C, overlaps, outside, float(error.max()))
+
+
+# Reference schemes -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ProximalEuler:
+    """Forward Euler on the smooth forces, soft threshold for ℓ1: the plain reference. Order one.
+
+    W ← shrink(W + h f(W), hλ)
+    """
+
+    order: ClassVar[int] = 1
+    handles_jump: ClassVar[bool] = True
+    estimates_error: ClassVar[bool] = False
+
+    def propose(self, field: Field, state: State, h: float, rtol: float) -> Proposal:
+        slots = field.slots
+        W_new, C = np.empty_like(state.W), np.empty_like(state.C)
+        overlaps = np.zeros_like(state.overlaps)
+        row_kernels.soft_threshold_step(
+            state.layout.start, state.W, state.C, state.overlaps[:, 2], h,
+            slots.growth_constant, slots.growth_quadratic, slots.l1, W_new,
+        )  # fmt: skip
+        outside = field.sample(state, W_new, C, overlaps, search=True)
+        return Proposal(W_new, C, overlaps, outside, 0.0)
+
+
+@dataclass(frozen=True)
+class BogackiShampine:
+    """Explicit Runge–Kutta 3(2) on the literal field, for smooth force sets only. Order three.
+
+    Refused by :func:`flow.integrate` when ℓ1 is on: the field then jumps at zero, where an
+    explicit method chatters (theory/README, section 1).
+    """
+
+    order: ClassVar[int] = 3
+    handles_jump: ClassVar[bool] = False
+    estimates_error: ClassVar[bool] = True
+
+    def propose(self, field: Field, state: State, h: float, rtol: float) -> Proposal:
+        grid = (field.n, state.layout.width)
+        overlaps = np.zeros_like(state.overlaps)
+        slots = field.slots
+
+        C = np.empty_like(state.C)
+
+        def rate(W: np.ndarray, C: np.ndarray, rho: np.ndarray) -> np.ndarray:
+            growth = slots.growth_constant - rho - slots.growth_quadratic * (W * W).sum(axis=1)
+            return growth.astype(W.dtype)[:, None] * W - C.reshape(grid)
+
+        def sampled_rate(W: np.ndarray) -> np.ndarray:
+            field.sample(state, W.ravel(), C, overlaps)
+            return rate(W, C, overlaps[:, 2])
+
+        W = state.W.reshape(grid)
+        k1 = rate(W, state.C, state.overlaps[:, 2])
+        stage = W + h * 0.5 * k1
+        k2 = sampled_rate(stage)
+        stage = W + h * 0.75 * k2
+        k3 = sampled_rate(stage)
+        W_new = W + h * (2.0 * k1 + 3.0 * k2 + 4.0 * k3) / 9.0
+        k4 = sampled_rate(W_new)
+        defect = h * (-5.0 * k1 / 72.0 + k2 / 12.0 + k3 / 9.0 - k4 / 8.0)
+        size = np.maximum(1.0, np.linalg.norm(W_new, axis=1))
+        error = float(np.max(np.linalg.norm(defect, axis=1) / size))
+        return Proposal(W_new.ravel(), C, overlaps, None, error)

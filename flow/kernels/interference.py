@@ -1,0 +1,424 @@
+"""Numba kernels for interference: drift c Σ_{j≠i} ReLU(G_ij) W_j = ρ_i W_i + C_i, dense and sparse.
+
+C_i is perpendicular to W_i. The radial part is linear in the length of W_i just as growth is, which
+it may nearly cancel, so integrators treat the two together.
+
+Dense: G = W Wᵀ and C = φ(G) W over slices of neurons whose number is fixed by m, each slice one
+single-threaded BLAS product, threads across slices; so results do not depend on the number of
+threads. G is a symmetric product, half the work.
+
+Sparse: rows and neurons are lists of weights; G_ij is summed over shared neurons only, and the
+drift of a neuron over its own weights only, so the cost follows the non-zeros.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, prange
+from numba.extending import get_cython_function_address
+
+POWER_ITERATIONS = 8
+
+# BLAS products on slices of arrays ---------------------------------------------------------------
+#
+# ``numpy.dot`` inside Numba wants whole contiguous arrays and has no symmetric product. These call
+# SciPy's BLAS directly, on row-major arrays whose rows may be slices of longer ones. The routines
+# are handed to the kernels as arguments, so that compiled kernels can be cached on disk.
+
+_TRANSPOSED, _PLAIN, _UPPER = ord("T"), ord("N"), ord("U")
+
+
+class Blas(NamedTuple):
+    """The routines for one precision; a kernel takes it as an argument."""
+
+    syrk: Any
+    gemm: Any
+
+
+def _routine(name: str, arguments: int) -> Any:
+    prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)
+    return prototype(get_cython_function_address("scipy.linalg.cython_blas", name))
+
+
+BLAS = {
+    np.dtype(np.float64): Blas(_routine("dsyrk", 10), _routine("dgemm", 13)),
+    np.dtype(np.float32): Blas(_routine("ssyrk", 10), _routine("sgemm", 13)),
+}
+"""The routines by dtype."""
+
+
+@njit(cache=True, error_model="numpy")
+def gram_lower(blas, A, out):
+    """Lower triangle of out = A Aᵀ, A : (n, k) with unit column stride; the rest is untouched."""
+    flags = np.array([_UPPER, _TRANSPOSED], np.uint8)  # row-major lower is column-major upper
+    sizes = np.array(
+        [A.shape[0], A.shape[1], A.strides[0] // A.itemsize, out.strides[0] // out.itemsize],
+        np.int32,
+    )
+    factors = np.array([1.0, 0.0]).astype(A.dtype)
+    blas.syrk(
+        flags[0:].ctypes, flags[1:].ctypes, sizes[0:].ctypes, sizes[1:].ctypes,
+        factors[0:].ctypes, A.ctypes, sizes[2:].ctypes,
+        factors[1:].ctypes, out.ctypes, sizes[3:].ctypes,
+    )  # fmt: skip
+
+
+@njit(cache=True, error_model="numpy")
+def multiply(blas, alpha, A, B, beta, out):
+    """out ← α A B + β out; every array with unit column stride. At β = 0 out is not read."""
+    flags = np.array([_PLAIN], np.uint8)
+    sizes = np.array(
+        [
+            out.shape[1], out.shape[0], A.shape[1],
+            B.strides[0] // B.itemsize, A.strides[0] // A.itemsize, out.strides[0] // out.itemsize,
+        ],
+        np.int32,
+    )  # fmt: skip
+    factors = np.array([alpha, beta]).astype(A.dtype)
+    blas.gemm(
+        flags.ctypes, flags.ctypes, sizes[0:].ctypes, sizes[1:].ctypes, sizes[2:].ctypes,
+        factors[0:].ctypes, B.ctypes, sizes[3:].ctypes, A.ctypes, sizes[4:].ctypes,
+        factors[1:].ctypes, out.ctypes, sizes[5:].ctypes,
+    )  # fmt: skip
+
+
+# Dense -------------------------------------------------------------------------------------------
+
+
+def slices(m: int) -> int:
+    """Into how many slices of neurons the dense products are cut: fixed by the size alone."""
+    return max(2, min(4, m // 1024))
+
+
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
+def _row_total(row):
+    """Sum and sum of squares."""
+    total = 0.0
+    squared = 0.0
+    for j in range(row.size):
+        total += row[j]
+        squared += row[j] * row[j]
+    return total, squared
+
+
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
+def _radial_rate(C, W):
+    """C·W/‖W‖²; zero for a zero row."""
+    along = 0.0
+    squared = 0.0
+    for k in range(W.size):
+        along += C[k] * W[k]
+        squared += W[k] * W[k]
+    return along / squared if squared > 0.0 else 0.0
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _take_radial(C, W):
+    """Make C perpendicular to W; returns ρ."""
+    rho = _radial_rate(C, W)
+    if rho != 0.0:
+        for k in range(W.size):
+            C[k] -= rho * W[k]
+    return rho
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def take_radial(C, W, row_sums):
+    """The same for every row of C, W : (n, m), added to what row_sums[:, 2] holds."""
+    for i in prange(W.shape[0]):
+        row_sums[i, 2] += _take_radial(C[i], W[i])
+
+
+_BAND = 32
+"""Rows per task of the element-wise passes: what is mirrored stays in the first cache."""
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def dense_interference(blas, W, strength, squares, alpha, beta, out, row_sums):
+    """out ← α C + β out, C = φ(G) W − ρ W, for W : (n, m); row_sums : (n, 3), see Field.sample.
+
+    squares : (slices(m), n, n); on return the first holds G, the second φ(G) with −ρ_i on its
+    diagonal. The radial part costs nothing: ρ_i = Σ_j φ_ij G_ij / G_ii.
+    """
+    n, m = W.shape
+    parts = squares.shape[0]
+    width = (m + parts - 1) // parts
+    for p in prange(parts):
+        gram_lower(blas, W[:, p * width : (p + 1) * width], squares[p])
+    G, phi = squares[0], squares[1]
+    bands = (n + _BAND - 1) // _BAND
+    for a in prange(bands):
+        last = min((a + 1) * _BAND, n)
+        for b in range(a + 1):
+            for i in range(a * _BAND, last):
+                for j in range(b * _BAND, min((b + 1) * _BAND, i + 1)):
+                    g = G[i, j]
+                    for p in range(1, parts):
+                        g += squares[p, i, j]
+                    f = strength * max(g, 0.0)
+                    G[i, j] = g
+                    G[j, i] = g
+                    phi[i, j] = f
+                    phi[j, i] = f
+    for a in prange(bands):
+        for i in range(a * _BAND, min((a + 1) * _BAND, n)):
+            phi[i, i] = 0.0
+            total, squared = _row_total(phi[i])
+            row_sums[i, 0] = total
+            row_sums[i, 1] = squared / (strength * strength)
+            rho = squared / (strength * G[i, i]) if G[i, i] > 0.0 else 0.0
+            row_sums[i, 2] = rho
+            phi[i, i] = -rho
+    for p in prange(parts):
+        columns = slice(p * width, (p + 1) * width)
+        multiply(blas, alpha, phi, W[:, columns], beta, out[:, columns])
+
+
+@njit(cache=True, error_model="numpy")
+def dense_top_eigenvalue(G, row_sums):
+    """Power-iteration estimate of the top eigenvalue of G among rows that overlap with another."""
+    n = G.shape[0]
+    v = np.empty(n, G.dtype)
+    for i in range(n):
+        v[i] = 1.0 + 0.5 * math.cos(1.0 + i) if row_sums[i, 0] > 0.0 else 0.0
+    top = 0.0
+    for _ in range(POWER_ITERATIONS):
+        u = np.dot(G, v)
+        top = 0.0
+        norm = 0.0
+        for i in range(n):
+            if row_sums[i, 0] == 0.0:
+                u[i] = 0.0
+            top += u[i] * v[i]
+            norm += v[i] * v[i]
+        top = top / norm if norm > 0.0 else 0.0
+        length = math.sqrt((u * u).sum())
+        if length == 0.0:
+            return 0.0
+        v = u / np.array(length, G.dtype).item()
+    return top
+
+
+# Sparse ------------------------------------------------------------------------------------------
+
+
+@njit(cache=True, error_model="numpy")
+def index_neurons(start, column, width, neuron_start, neuron_row, neuron_entry):
+    """For each neuron, which rows hold it, ascending, and at which entry (a counting sort)."""
+    neuron_start[:] = 0
+    for e in range(start[-1]):
+        neuron_start[column[e] + 1] += 1
+    for k in range(width):
+        neuron_start[k + 1] += neuron_start[k]
+    fill = neuron_start[:-1].copy()
+    for i in range(start.size - 1):
+        for e in range(start[i], start[i + 1]):
+            k = column[e]
+            neuron_row[fill[k]] = i
+            neuron_entry[fill[k]] = e
+            fill[k] += 1
+
+
+_GROUP = 32
+"""Neurons per task of the sparse drift."""
+_VECTOR = 16
+"""About how many rows are accumulated in the time that one sum on its own takes per term."""
+_BLOCK = 256
+"""Rows whose drift is accumulated at once: their slice of φ stays in the second cache."""
+
+
+@njit(cache=True, error_model="numpy")
+def _rectify(row, strength):
+    """row ← strength·ReLU(row); returns the largest."""
+    largest = 0.0
+    for j in range(row.size):
+        row[j] = strength * row[j] if not (row[j] <= 0.0) else 0.0  # NaN stays
+        largest = row[j] if row[j] > largest else largest
+    return largest
+
+
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
+def _add_scaled(out, factor, x):
+    for j in range(out.size):
+        out[j] += factor * x[j]
+
+
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
+def _any_above(x, threshold):
+    count = 0
+    for j in range(x.size):
+        count += 1 if abs(x[j]) > threshold else 0
+    return count > 0
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def sparse_interference(
+    start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
+    alpha, beta, out, row_sums, outside_count, outside_row, outside_value,
+):  # fmt: skip
+    """out ← α C + β out on the layout's entries; also which other entries have |C| > threshold.
+
+    phi : (n, n) is scratch and holds φ(G) with −ρ_i on its diagonal on return. ``outside_*`` :
+    (width, capacity) list by neuron the entries that are not in the layout and could revive; a
+    count above the capacity means that the lists were too short and the call must be repeated with
+    longer ones. A capacity of zero skips the search.
+    """
+    n = start.size - 1
+    width = neuron_start.size - 1
+    capacity = outside_row.shape[1]
+    # The entries that are not zero, row by row and neuron by neuron, at the front of their lists.
+    row_live, row_neuron, row_weight = np.empty(n, np.int64), np.empty(W.size, np.uint32), W.copy()
+    for i in prange(n):
+        p = start[i]
+        for e in range(start[i], start[i + 1]):
+            row_neuron[p] = column[e]
+            row_weight[p] = W[e]
+            p += W[e] != 0.0
+        row_live[i] = p
+    live, live_row, live_weight = np.empty(width, np.int64), np.empty(W.size, np.uint32), W.copy()
+    for k in prange(width):
+        p = neuron_start[k]
+        for q in range(neuron_start[k], neuron_start[k + 1]):
+            w = W[neuron_entry[q]]
+            live_row[p] = neuron_row[q]
+            live_weight[p] = w
+            p += w != 0.0
+        live[k] = p
+    largest = np.empty(n)
+    for i in prange(n):
+        row = phi[i]
+        row[:] = 0.0
+        for e in range(start[i], row_live[i]):
+            w = row_weight[e]
+            k = row_neuron[e]
+            for p in range(neuron_start[k], live[k]):
+                row[live_row[p]] += w * live_weight[p]
+        own = row[i]
+        row[i] = 0.0
+        largest[i] = _rectify(row, strength)
+        total, squared = _row_total(row)
+        rho = squared / (strength * own) if own > 0.0 else 0.0
+        row[i] = -rho
+        row_sums[i, 0] = total
+        row_sums[i, 1] = squared / (strength * strength)
+        row_sums[i, 2] = rho
+    for group in prange((width + _GROUP - 1) // _GROUP):
+        first, last = group * _GROUP, min((group + 1) * _GROUP, width)
+        entries = neuron_start[first:last].copy()
+        found = np.zeros(last - first, np.int64)
+        for begin in range(0, n, _BLOCK):
+            end = min(begin + _BLOCK, n)
+            drift = np.empty(end - begin, W.dtype)
+            for k in range(first, last):
+                q = entries[k - first]
+                stop = q
+                while stop < neuron_start[k + 1] and neuron_row[stop] < end:
+                    stop += 1
+                entries[k - first] = stop
+                bound = 0.0  # of what any row feels at this neuron
+                for p in range(neuron_start[k], live[k]):
+                    bound += abs(live_weight[p]) * largest[live_row[p]]
+                search = capacity > 0 and not bound <= threshold
+                if not search and (stop - q) * _VECTOR <= end - begin:
+                    # Few entries: one sum for each, rather than the drift of every row.
+                    for e in range(q, stop):
+                        column_of_phi = phi[neuron_row[e]]
+                        total = 0.0
+                        for p in range(neuron_start[k], live[k]):
+                            total += live_weight[p] * column_of_phi[live_row[p]]
+                        kept = beta * out[neuron_entry[e]] if beta != 0.0 else 0.0
+                        out[neuron_entry[e]] = alpha * total + kept
+                    continue
+                drift[:] = 0.0
+                for p in range(neuron_start[k], live[k]):
+                    _add_scaled(drift, live_weight[p], phi[live_row[p], begin:end])
+                for e in range(q, stop):
+                    kept = beta * out[neuron_entry[e]] if beta != 0.0 else 0.0
+                    out[neuron_entry[e]] = alpha * drift[neuron_row[e] - begin] + kept
+                    drift[neuron_row[e] - begin] = 0.0
+                if search and _any_above(drift, threshold):
+                    for j in range(drift.size):
+                        if abs(drift[j]) > threshold:
+                            if found[k - first] < capacity:
+                                outside_row[k, found[k - first]] = begin + j
+                                outside_value[k, found[k - first]] = drift[j]
+                            found[k - first] += 1
+        outside_count[first:last] = found
+
+
+@njit(cache=True, error_model="numpy")
+def sparse_top_eigenvalue(start, column, width, W, row_sums):
+    """The same estimate as :func:`dense_top_eigenvalue`, from W(Wᵀv)."""
+    n = start.size - 1
+    v = np.empty(n)
+    for i in range(n):
+        v[i] = 1.0 + 0.5 * math.cos(1.0 + i) if row_sums[i, 0] > 0.0 else 0.0
+    top = 0.0
+    u = np.empty(n)
+    for _ in range(POWER_ITERATIONS):
+        t = np.zeros(width)
+        for i in range(n):
+            if v[i] != 0.0:
+                for e in range(start[i], start[i + 1]):
+                    t[column[e]] += v[i] * W[e]
+        norm = 0.0
+        length = 0.0
+        top = 0.0
+        for i in range(n):
+            s = 0.0
+            if row_sums[i, 0] > 0.0:
+                for e in range(start[i], start[i + 1]):
+                    s += t[column[e]] * W[e]
+            u[i] = s
+            top += s * v[i]
+            norm += v[i] * v[i]
+            length += s * s
+        top = top / norm if norm > 0.0 else 0.0
+        if length == 0.0:
+            return 0.0
+        v[:] = u / math.sqrt(length)
+    return top
+
+
+@njit(cache=True, error_model="numpy")
+def select_entries(
+    start, column, W, C, threshold, outside_row, outside_column, outside_value,
+    new_start, new_column, new_W, new_C,
+):  # fmt: skip
+    """Keep the entries that are non-zero or could revive, and take in those from outside.
+
+    ``outside_*`` : (found,) sorted by row.
+    """
+    position = 0
+    p = 0
+    for i in range(start.size - 1):
+        new_start[i] = position
+        for e in range(start[i], start[i + 1]):
+            if W[e] != 0.0 or abs(C[e]) > threshold:
+                new_column[position] = column[e]
+                new_W[position] = W[e]
+                new_C[position] = C[e]
+                position += 1
+        while p < outside_row.size and outside_row[p] == i:
+            new_column[position] = outside_column[p]
+            new_W[position] = 0.0
+            new_C[position] = outside_value[p]
+            position += 1
+            p += 1
+    new_start[start.size - 1] = position
+
+
+@njit(cache=True, error_model="numpy")
+def late_revivals(lam, h, outside_row, outside_value, row_error):
+    """Charge each row for weights outside the layout whose force passed λ within the step."""
+    squared = np.zeros(row_error.size)
+    for p in range(outside_row.size):
+        beyond = abs(outside_value[p]) - lam
+        if beyond > 0.0:
+            squared[outside_row[p]] += beyond * beyond
+    for i in range(row_error.size):
+        row_error[i] += 0.5 * h * math.sqrt(squared[i])

@@ -1,0 +1,182 @@
+"""Trajectory: everything a run leaves behind, and its file."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flow.results.certificate import Certificate
+from flow.results.events import Events
+from flow.results.files import written_aside
+from flow.results.observables import Observables
+from flow.results.status import Status
+
+if TYPE_CHECKING:
+    import xarray
+
+FORMAT = "incidental-flow trajectory 1"
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A run of the flow."""
+
+    times: np.ndarray
+    """(s,) flow times at which the weights were kept."""
+    weights: np.ndarray
+    """(s, n, m)."""
+    step_sizes: np.ndarray
+    """(s,) step the driver would have tried next: what continuing from there needs."""
+    observables: Observables
+    status: Status
+    message: str
+    """The status, with numbers."""
+    certificate: Certificate
+    stats: Mapping[str, Any]
+    """Counts: accepted, rejected, evaluations; seconds."""
+    parameters: Mapping[str, Any]
+    """Forces with strengths, sizes, dtype, tolerances, backend, scheme."""
+    versions: Mapping[str, str]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    events: Events = field(default_factory=Events)
+    """Deaths and revivals of weights, changes of sign of overlaps; empty unless asked for."""
+
+    @property
+    def final(self) -> np.ndarray:
+        """(n, m) weights at the end."""
+        return self.weights[-1]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one ``.npz`` (no pickle), aside first and then renamed into place.
+
+        A kill at any moment leaves the old file or the new one. Raises OSError if the folder
+        is missing or cannot be written.
+        """
+        path = Path(path)
+        arrays: dict[str, Any] = {
+            "times": self.times,
+            "weights": self.weights,
+            "step_sizes": self.step_sizes,
+        }
+        for name in ("times", "l1", "l2", "l4", "nonzeros", "dissipation"):
+            arrays[f"observables.{name}"] = getattr(self.observables, name)
+        for name, values in self.observables.energy.items():
+            arrays[f"energy.{name}"] = values
+        for name, values in self.events.arrays().items():
+            arrays[f"events.{name}"] = values
+        arrays["about"] = np.array(
+            json.dumps(
+                {
+                    "format": FORMAT,
+                    "status": self.status.name,
+                    "message": self.message,
+                    "certificate": asdict(self.certificate),
+                    "stats": dict(self.stats),
+                    "parameters": dict(self.parameters),
+                    "versions": dict(self.versions),
+                    "metadata": dict(self.metadata),
+                }
+            )
+        )
+        with written_aside(path) as file:
+            np.savez(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trajectory:
+        """Read a file written by :meth:`save`.
+
+        Raises FileNotFoundError, or ValueError if the file is corrupt or was not written by
+        this project.
+        """
+        try:
+            # np.load leaves a file open that it was given by name and could not read.
+            with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            about = json.loads(str(arrays["about"]))
+            if about["format"] != FORMAT:
+                raise KeyError(about["format"])
+            energy = {
+                name.removeprefix("energy."): values
+                for name, values in arrays.items()
+                if name.startswith("energy.")
+            }
+            logged = {
+                name.removeprefix("events."): values
+                for name, values in arrays.items()
+                if name.startswith("events.")
+            }
+            observed = {
+                name.removeprefix("observables."): values
+                for name, values in arrays.items()
+                if name.startswith("observables.")
+            }
+            return cls(
+                times=arrays["times"],
+                weights=arrays["weights"],
+                step_sizes=arrays["step_sizes"],
+                observables=Observables(energy=energy, **observed),
+                events=Events.from_arrays(logged),
+                status=Status[about["status"]],
+                message=about["message"],
+                certificate=Certificate(**about["certificate"]),
+                stats=about["stats"],
+                parameters=about["parameters"],
+                versions=about["versions"],
+                metadata=about["metadata"],
+            )
+        except FileNotFoundError:
+            raise
+        except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{os.fspath(path)}: expected a trajectory written by Trajectory.save, "
+                f"got something else ({type(error).__name__}: {error}); check the path"
+            ) from error
+
+    def to_xarray(self) -> xarray.Dataset:
+        """The run as a labelled dataset; needs the extra ``data``.
+
+        Dimensions: time × feature × neuron for the weights, step × feature for observables; events
+        that were recorded lie along extinctions, revivals and overlaps, as `extinctions.time` …
+        Raises ImportError naming the extra if xarray is missing.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise ImportError(
+                "to_xarray needs xarray: pip install 'incidental-flow[data]'"
+            ) from error
+        o = self.observables
+        data = {"weights": (("time", "feature", "neuron"), self.weights)}
+        for name in ("l1", "l2", "l4", "nonzeros"):
+            data[name] = (("step", "feature"), getattr(o, name))  # type: ignore[assignment]
+        data["dissipation"] = (("step",), o.dissipation)  # type: ignore[assignment]
+        for name, values in o.energy.items():
+            data[f"energy_{name}"] = (("step",), values)  # type: ignore[assignment]
+        logged = {
+            "extinctions": self.events.weights_logged,
+            "revivals": self.events.weights_logged,
+            "overlaps": self.events.overlaps_logged,
+        }
+        for name, values in self.events.arrays().items():
+            group = name.split(".")[0]
+            if logged.get(group):
+                data[name] = ((group,), values)  # type: ignore[assignment]
+        return xarray.Dataset(
+            data,
+            coords={"time": self.times, "step_time": ("step", o.times)},
+            attrs={
+                "status": self.status.name,
+                "message": self.message,
+                **{
+                    name: json.dumps(dict(getattr(self, name)))
+                    for name in ("stats", "parameters", "versions", "metadata")
+                },
+            },
+        )

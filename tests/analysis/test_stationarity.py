@@ -1,0 +1,88 @@
+"""The certificate: residual and curvature against what they are defined as."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from flow import FeatureBenefit, Interference, L2Regularization, Regularization, certify, velocity
+from flow.analysis import stationarity as module
+from flow.analysis.stationarity import default_tolerance, hessian_product, lowest_curvature
+from flow.forces import sum_slots
+from tests.strategies import seeds, weights
+
+FORCES = [FeatureBenefit(1.2), Interference(0.8), L2Regularization(0.1), Regularization(0.05)]
+
+
+@given(W=weights(), seed=seeds)
+def test_the_hessian_product_is_the_derivative_of_the_smooth_rate(W, seed):
+    V = np.random.default_rng(seed).normal(size=W.shape)
+    smooth = FORCES[:-1]
+    step = 1e-7
+
+    def rate(A):
+        return sum(force.rate(A) for force in smooth)
+
+    difference = -(rate(W + step * V) - rate(W - step * V)) / (2 * step)
+    np.testing.assert_allclose(hessian_product(sum_slots(FORCES), W, V), difference, atol=2e-6)
+
+
+@given(W=weights(n=(1, 6), m=(1, 8)), seed=seeds)
+def test_the_lowest_curvature_is_that_of_the_matrix_on_the_non_zeros(W, seed):
+    W[np.random.default_rng(seed).random(W.shape) < 0.4] = 0.0
+    slots = sum_slots(FORCES)
+    rows, columns = np.nonzero(W)
+    if rows.size == 0:
+        assert lowest_curvature(slots, W) == np.inf
+        return
+    H = []
+    for i, k in zip(rows, columns, strict=True):
+        V = np.zeros_like(W)
+        V[i, k] = 1.0
+        H.append(hessian_product(slots, W, V)[rows, columns])
+    H = np.array(H)
+    np.testing.assert_allclose(H, H.T, atol=1e-12)
+    lowest = np.linalg.eigvalsh(H)[0]
+    np.testing.assert_allclose(lowest_curvature(slots, W), lowest, atol=1e-10)
+
+
+def test_many_non_zeros_go_by_lanczos_to_the_same_value(monkeypatch):
+    W = np.random.default_rng(0).normal(0, 0.2, (10, 30))
+    slots = sum_slots(FORCES)
+    dense = lowest_curvature(slots, W)
+    monkeypatch.setattr(module, "DENSE_HESSIAN", 10)
+    np.testing.assert_allclose(lowest_curvature(slots, W), dense, rtol=1e-8)
+
+
+@pytest.mark.parametrize("lam", [0.01, 0.1, 0.3])
+def test_one_survivor_at_its_stable_root_is_certified(lam):
+    """c(1 − w²)w = λ, theory/README, section 2."""
+    w = 2 / np.sqrt(3) * np.cos(np.arccos(-3 * np.sqrt(3) * lam / 2) / 3)
+    forces = [FeatureBenefit(), Interference(), Regularization(lam)]
+    certificate = certify(forces, np.array([[0.0, w], [0.0, -w]]), tolerance=1e-12)
+    assert certificate.stationary
+    assert not certificate.saddle
+    np.testing.assert_allclose(certificate.curvature, 3 * w**2 - 1)
+
+
+def test_the_malign_tie_is_a_saddle_with_the_curvature_of_the_closed_form():
+    """Two features, one neuron, same sign: growing eigenvalue λ/w (theory/README, section 3)."""
+    lam = 0.05
+    w = max(np.roots([-2.0, 0.0, 1.0, -lam]).real)
+    forces = [FeatureBenefit(), Interference(), Regularization(lam)]
+    certificate = certify(forces, np.array([[w], [w]]), tolerance=1e-9)
+    assert certificate.stationary
+    assert certificate.saddle
+    np.testing.assert_allclose(certificate.curvature, -lam / w, rtol=1e-9)
+
+
+@given(W=weights())
+def test_the_residual_is_the_largest_velocity(W):
+    assert certify(FORCES, W, tolerance=1.0).residual == np.abs(velocity(FORCES, W)).max()
+
+
+def test_the_default_tolerance_follows_lambda_c_and_the_precision():
+    strong = sum_slots([FeatureBenefit(4.0), Regularization(0.1)])
+    weak = sum_slots([FeatureBenefit(4.0)])
+    assert default_tolerance(strong, np.dtype(np.float64)) == pytest.approx(1e-7)
+    assert default_tolerance(weak, np.dtype(np.float64)) == pytest.approx(4e-9)
+    assert default_tolerance(strong, np.dtype(np.float32)) == pytest.approx(4e-5)

@@ -1,0 +1,164 @@
+"""Interference kernels: equal to the formula, dense or sparse, at odd sizes, for any threads."""
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
+from flow.forces import sum_slots, summarize
+from flow.integrators.field import DENSE_ABOVE, REVIVAL_MARGIN, SPARSE_BELOW, Field
+from flow.integrators.schemes import ProximalChebyshev, chebyshev_stages
+from flow.kernels.interference import slices
+from tests.strategies import seeds, weights
+
+SIZES = [(1, 1), (2, 3), (17, 5), (33, 65), (129, 31), (140, 301)]
+FORCES = [FeatureBenefit(), Interference(1.3), Regularization(0.02)]
+
+
+def sample(W, forces=FORCES):
+    field = Field(sum_slots(forces), *W.shape, W.dtype)
+    state = field.place(W)
+    return field, state
+
+
+def drift_everywhere(field, state):
+    """ρ_i W_i + C_i : (n, m), zero where the layout holds nothing."""
+    W = state.dense(field.m)
+    kept, state.W = state.W, state.C
+    C = state.dense(field.m)
+    state.W = kept
+    np.testing.assert_allclose(np.sum(C * W, axis=1), 0.0, atol=1e-5 * np.abs(C).max() + 1e-12)
+    return state.overlaps[:, 2:] * W + C
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_dense_kernel_is_the_formula(size, dtype):
+    W = gaussian_init(*size, seed=1, dtype=dtype)
+    field, state = sample(W)
+    tolerance = 30 * np.finfo(dtype).eps * size[0]
+    expected = -Interference(1.3).rate(W.astype(float))
+    assert state.layout.column is None
+    np.testing.assert_allclose(drift_everywhere(field, state), expected, atol=tolerance)
+    np.testing.assert_allclose(state.overlaps[:, 1], summarize(W).overlap, atol=tolerance)
+
+
+def sparse_weights(n, m, seed, fill=0.03):
+    rng = np.random.default_rng(seed)
+    W = rng.normal(size=(n, m))
+    W[rng.random((n, m)) > fill] = 0.0
+    return W
+
+
+@given(n=st.integers(2, 40), m=st.integers(1, 300), seed=seeds)
+def test_the_sparse_kernel_is_the_formula_on_all_that_is_not_small(n, m, seed):
+    W = sparse_weights(n, m, seed)
+    field, state = sample(W)
+    expected = -Interference(1.3).rate(W)
+    C = drift_everywhere(field, state)
+    live = W.any(axis=0)
+    kept = ((W != 0) | (np.abs(expected) > REVIVAL_MARGIN * 0.02)) & live
+    room = n * live.sum()
+    if np.count_nonzero(W) <= SPARSE_BELOW * room and kept.sum() <= DENSE_ABOVE * room:
+        assert state.layout.column is not None
+    np.testing.assert_allclose(C[kept], expected[kept], rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(state.dense(m), W)
+    np.testing.assert_allclose(state.overlaps[:, 1], summarize(W).overlap, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("fill", [1.0, 0.03])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_sample_adds_to_what_is_there_or_does_not_read_it(fill, dtype):
+    field, state = sample(sparse_weights(40, 200, 3, fill).astype(dtype))
+    assert (state.layout.column is None) == (fill == 1.0)
+    before = np.random.default_rng(0).normal(size=state.C.size).astype(dtype)
+    out, unread = before.copy(), np.full_like(before, np.nan)
+    field.sample(state, state.W, out, state.overlaps, alpha=0.7, beta=-1.5)
+    field.sample(state, state.W, unread, state.overlaps, alpha=0.7)
+    expected = 0.7 * state.C.astype(float)
+    tolerance = 20 * np.finfo(dtype).eps * (1.0 + np.abs(expected).max())
+    np.testing.assert_allclose(out, expected - 1.5 * before.astype(float), atol=tolerance)
+    np.testing.assert_allclose(unread, expected, atol=tolerance)
+
+
+def test_the_slices_depend_on_the_size_alone():
+    assert [slices(m) for m in (1, 1024, 3072, 4096, 10**6)] == [2, 2, 3, 4, 4]
+
+
+@given(W=weights(n=(2, 12), m=(1, 20)))
+def test_the_stiffness_bounds_the_drift_jacobian(W):
+    """λ_max of the Jacobian of C, by brute force, stays below the estimate."""
+    _, state = sample(W, [Interference(1.3)])
+    rate, step = Interference(1.3).rate, 1e-7
+    units = np.eye(W.size).reshape(-1, *W.shape)
+    J = np.array([(rate(W - step * e) - rate(W + step * e)).ravel() for e in units]) / (2 * step)
+    top = np.linalg.eigvalsh(0.5 * (J + J.T))[-1]
+    assert top <= state.stiffness * (1 + 1e-6) + 1e-6
+
+
+def test_stages_grow_as_the_root_of_the_stiffness_and_never_fall_short():
+    for z in np.geomspace(0.01, 1e4, 50):
+        s = chebyshev_stages(z, 1.0)
+        limit = 2 / 3 * (s**2 - 1) * (1 - 2 / 15 * 2 / 13)
+        assert limit >= z
+        assert s == 2 or 2 / 3 * ((s - 1) ** 2 - 1) * (1 - 2 / 15 * 2 / 13) < z
+
+
+@pytest.mark.parametrize("size", [(13, 37), (129, 301), (40, 600)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_runs_are_bitwise_equal_from_run_to_run_and_for_any_number_of_threads(size, dtype):
+    W0 = gaussian_init(*size, seed=2, dtype=dtype)
+    before = numba.get_num_threads()
+    finals = []
+    try:
+        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS), 1):
+            numba.set_num_threads(threads)
+            finals.append(integrate(FORCES, W0, t_end=60.0))
+    finally:
+        numba.set_num_threads(before)
+    for other in finals[1:]:
+        assert finals[0].final.tobytes() == other.final.tobytes()
+        assert finals[0].observables.times.tobytes() == other.observables.times.tobytes()
+
+
+@pytest.mark.parametrize("death", [0.5, 0.99])
+def test_a_layout_that_loses_neurons_keeps_weights_and_drift_in_their_places(death):
+    """Half the neurons die: narrowed, still dense. Nearly all weights die: sparse."""
+    rng = np.random.default_rng(0)
+    W = gaussian_init(20, 200, seed=6)
+    field, state = sample(W)
+    W[:, rng.random(200) < 0.5] = 0.0
+    if death > 0.9:
+        W[rng.random(W.shape) < death] = 0.0
+    state.W = W.ravel().copy()
+    outside = field.sample(state, state.W, state.C, state.overlaps, search=True)
+    field.settle(state, outside)
+    assert (state.layout.column is None) == (death == 0.5)
+    assert state.layout.width < 150
+    np.testing.assert_array_equal(state.dense(200), W)
+    expected = -Interference(1.3).rate(W)
+    kept = W != 0
+    np.testing.assert_allclose(drift_everywhere(field, state)[kept], expected[kept], atol=1e-14)
+
+
+class Watched(ProximalChebyshev):
+    """Notes the number of BLAS threads at every step."""
+
+    def propose(self, field, state, h, rtol):
+        seen.append({p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"})
+        return super().propose(field, state, h, rtol)
+
+
+seen: list = []
+
+
+def test_blas_runs_one_thread_inside_and_what_the_user_had_set_after():
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threadpool_info()
+        integrate(FORCES, gaussian_init(4, 4, seed=0), t_end=1.0, scheme=Watched())
+        assert threadpool_info() == before
+    assert seen
+    assert all(threads == {1} for threads in seen)
