@@ -17,6 +17,7 @@ from benchmarks.tables import in_fresh_process, seconds
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.forces import sum_slots
 from flow.integrators.field import Field
+from flow.kernels.interference import Coupling
 
 Table = tuple[list[str], list[list[Any]]]
 
@@ -36,11 +37,11 @@ def _our_evaluation(W: np.ndarray, lam: float) -> tuple[Any, str]:
     from threadpoolctl import threadpool_limits
 
     field = Field(sum_slots([Interference(), Regularization(lam)]), *W.shape, W.dtype)
-    state = field.place(W)
-    C, overlaps = np.empty_like(state.C), np.zeros_like(state.overlaps)
+    state = field.init(W)
+    C, coupling = np.empty_like(state.C), Coupling.zeros(W.shape[0])
 
     def evaluate() -> None:
-        field.sample(state, state.W, C, overlaps, search=True)
+        field.sample(state.layout, state.W, C, coupling, search=True)
 
     def limited() -> tuple[float, float]:
         with threadpool_limits(limits=1, user_api="blas"):
@@ -73,9 +74,8 @@ def _compare(W: np.ndarray, label: str, lam: float) -> list[Any]:
     limited, path = _our_evaluation(W, lam)
     median, _ = limited()
     field = Field(sum_slots([Interference(), Regularization(lam)]), *W.shape, W.dtype)
-    state = field.place(W)
-    state.W = state.C
-    stored = state.overlaps[:, 2:] * W + state.dense(W.shape[1])
+    state = field.init(W)
+    stored = state.coupling.radial[:, None] * W + state.layout.scatter(state.C, W.shape[1])
     exact = -Interference().rate(W)
     error = float(np.abs(np.where(W != 0, stored - exact, 0.0)).max())
     return [*W.shape, label, path, 1e3 * median_R, 1e3 * median, median / median_R, error]

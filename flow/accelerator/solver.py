@@ -38,13 +38,13 @@ from flow.accelerator.rows import (
 )
 from flow.forces import Force, Slots, sum_slots, with_jump
 from flow.integrators.schemes import (
-    _DAMPING,
+    DAMPING,
     LONGEST_GROWTH,
     LONGEST_GROWTH_BESIDE_DRIFT,
     LONGEST_OVERLAP,
-    _recurrence,
+    chebyshev_recurrence,
 )
-from flow.kernels.interference import POWER_ITERATIONS
+from flow.kernels.interference import POWER_ITERATIONS, Coupling
 
 # Terms -------------------------------------------------------------------------------------------
 
@@ -54,8 +54,8 @@ class Sample(NamedTuple):
 
     C: Array
     """(…, m) drift: dW_i/dt = (growth − ρ_i) W_i − C_i − λ·sign(W_i)."""
-    overlaps: Array
-    """(…, 3): Σ_j φ(G_ij), Σ_j ReLU(G_ij)², and ρ_i; the first two are 0 for other equations."""
+    coupling: Coupling
+    """Each (…,): Σ_j φ(G_ij), Σ_j ReLU(G_ij)², and ρ_i; the first two are 0 for other equations."""
     stiffness: Array
     """Upper estimate of the fastest rate of the drift, 1/time."""
     evaluations: Array
@@ -95,24 +95,25 @@ class SemilinearTerm(diffrax.AbstractTerm):
 
     def sample(self, t: Array, W: Array, args: Any) -> Sample:
         """The drift at W. `evaluations` is for the solver to fill in."""
-        overlaps = jnp.zeros((*W.shape[:-1], 3), scalar_dtype())
+        nothing = jnp.zeros(W.shape[:-1], scalar_dtype())
+        coupling = Coupling(nothing, nothing, nothing)
         if self.rate is None:
-            return Sample(jnp.zeros_like(W), overlaps, jnp.zeros((), scalar_dtype()), _count(0))
+            return Sample(jnp.zeros_like(W), coupling, jnp.zeros((), scalar_dtype()), _count(0))
         rate = partial(_at_full_precision, self.rate)
         if self.stiffness is None:
             f, jacobian = jax.linearize(lambda W: rate(t, W, args), W)
             stiffness = _fastest_rate(jacobian, W)
         else:
             f, stiffness = rate(t, W, args), self.stiffness
-        return Sample(-f, overlaps, jnp.asarray(stiffness, scalar_dtype()), _count(1))
+        return Sample(-f, coupling, jnp.asarray(stiffness, scalar_dtype()), _count(1))
 
     def longest_step(self, W: Array, sample: Sample) -> Array:
         """The step beyond which rounding or lost balances spoil a step, whatever its error."""
         longest = LONGEST_GROWTH_BESIDE_DRIFT if self.has_general_drift else LONGEST_GROWTH
         g1 = self.growth_quadratic
-        growth = self.growth_constant - sample.overlaps[..., 2] - g1 * row_sum(W * W)
+        growth = self.growth_constant - sample.coupling.radial - g1 * row_sum(W * W)
         fastest = jnp.max(jnp.abs(jnp.where(g1 == 0.0, 0.0, growth)))
-        coupling = jnp.max(sample.overlaps[..., 0])
+        coupling = jnp.max(sample.coupling.pull)
         return jnp.minimum(
             longest / jnp.maximum(fastest, 1e-30),
             LONGEST_OVERLAP / jnp.maximum(coupling, 1e-30),
@@ -126,7 +127,7 @@ class SemilinearTerm(diffrax.AbstractTerm):
     def velocity(self, W: Array, sample: Sample) -> Array:
         """dW/dt at a W whose drift has been sampled."""
         dtype = W.dtype
-        growth = self.growth_constant - sample.overlaps[..., 2]
+        growth = self.growth_constant - sample.coupling.radial
         growth -= self.growth_quadratic * row_sum(W * W)
         lam = jnp.asarray(self.l1, dtype)
         smooth = growth.astype(dtype)[..., None] * W - sample.C
@@ -212,8 +213,8 @@ class FlowTerm(SemilinearTerm):
             radial = jnp.where(size > 0.0, row_sum(C * W) / jnp.where(size > 0.0, size, 1.0), 0.0)
             C = C - radial.astype(W.dtype)[:, None] * W
             rho = rho + radial
-        overlaps = jnp.stack([total, squared, rho], axis=1)
-        return Sample(C, overlaps, lax.stop_gradient(stiffness), _count(self.has_drift))
+        coupling = Coupling(total, squared, rho)
+        return Sample(C, coupling, lax.stop_gradient(stiffness), _count(self.has_drift))
 
 
 def _top_eigenvalue(G: Array, overlapping: Array) -> Array:
@@ -271,7 +272,7 @@ def row_controller(rtol: float, **settings: Any) -> diffrax.PIDController:
 
 MAX_STAGES = 1000
 """Stages a step may have; one that needs more is reported as failed, and so made shorter."""
-_STABLE = 2.0 / 3.0 * (1.0 - 2.0 * _DAMPING / 15.0)
+_STABLE = 2.0 / 3.0 * (1.0 - 2.0 * DAMPING / 15.0)
 
 
 class _Line(NamedTuple):
@@ -293,7 +294,7 @@ def _second_weights() -> np.ndarray:
     """w₁ = T'_s(w₀)/T''_s(w₀) of the recurrence with s stages, which its stages start from."""
     # μ̃₂ = 2 b₂ w₁/b₁ with b₁ = b₂.
     stages = range(2, MAX_STAGES + 1)
-    return np.array([0.0, 0.0, *(0.5 * _recurrence(s).mu_tilde[2] for s in stages)])
+    return np.array([0.0, 0.0, *(0.5 * chebyshev_recurrence(s).mu_tilde[2] for s in stages)])
 
 
 _SECOND_WEIGHTS = _second_weights()
@@ -381,7 +382,7 @@ class ProximalChebyshevSolver(diffrax.AbstractAdaptiveSolver):
         equation = jnp.stack([
             scalar(x) for x in (term.growth_constant, term.growth_quadratic, term.l1)
         ] + [scalar(0.05 * self.rtol)])  # fmt: skip
-        rho0 = start.overlaps[..., 2]
+        rho0 = start.coupling.radial
         if not term.has_drift:
             y1, row_error = advance_rows(y0, start.C, jnp.ones_like(h), rho0, rho0, h, *equation)
             P, R, end = start.C, rho0, start
@@ -407,12 +408,12 @@ class ProximalChebyshevSolver(diffrax.AbstractAdaptiveSolver):
         equation: Array,
     ) -> tuple[Array, Array, Sample, Array, Array]:  # fmt: skip
         """W after the step, its row errors, its sample, mean drift P_s and mean radial rates."""
-        C0, rho0 = start.C, start.overlaps[..., 2]
+        C0, rho0 = start.C, start.coupling.radial
         needed = jnp.ceil(jnp.sqrt(1.0 + h * start.stiffness / _STABLE))
         stages = jnp.clip(needed, 2.0, 2.0**30).astype(int)
         # A step that needs too many is made with two, and thrown away.
         s = lax.stop_gradient(jnp.where(stages <= self._most, stages, 2))
-        w0 = 1.0 + _DAMPING / jnp.asarray(s, scalar_dtype()) ** 2
+        w0 = 1.0 + DAMPING / jnp.asarray(s, scalar_dtype()) ** 2
         w1 = jnp.asarray(_SECOND_WEIGHTS, scalar_dtype())[s]
         b2 = 1.0 / (4.0 * w0 * w0)
         cast = partial(jnp.asarray, dtype=W.dtype)
@@ -434,7 +435,7 @@ class ProximalChebyshevSolver(diffrax.AbstractAdaptiveSolver):
             P = cast(mu) * line.P[0] + cast(nu) * line.P[1]
             P = P + cast(mu_tilde) * sample.C + cast(gamma_tilde) * C0
             R = mu * line.R[0] + nu * line.R[1]
-            R = R + mu_tilde * sample.overlaps[..., 2] + gamma_tilde * rho0
+            R = R + mu_tilde * sample.coupling.radial + gamma_tilde * rho0
             return _Line(
                 j + 1, (T_next, T[0]), (dT_next, dT[0]), (ddT_next, ddT[0]), (b_next, b[0]),
                 (P, line.P[0]), (R, line.R[0]), K, row_error, sample,
@@ -465,7 +466,7 @@ def _drift_error(
     """0.8 h ‖P − (C₀ + C₁)/2‖ over the non-zeros, with the radial rates, damped as lengths are."""
     defect = jnp.where(W != 0.0, P - 0.5 * (start.C + end.C), 0.0)
     squared = row_sum(W * W)
-    radial = R - 0.5 * (start.overlaps[..., 2] + end.overlaps[..., 2])
+    radial = R - 0.5 * (start.coupling.radial + end.coupling.radial)
     radial *= phi_functions(-2.0 * term.growth_quadratic * squared * h)[0]
     return 0.8 * h * jnp.sqrt(row_sum(defect * defect) + squared * radial * radial)
 

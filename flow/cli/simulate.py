@@ -301,7 +301,8 @@ def _integrate(
     film: Film | None,
     argv: list[str],
 ) -> Trajectory:
-    from flow.driver.integration import DEFAULT_RTOL, integrate
+    from flow.driver.integration import integrate
+    from flow.driver.problem import DEFAULT_RTOL
 
     how = options.integration
     try:

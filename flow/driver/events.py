@@ -10,7 +10,7 @@ import numpy as np
 
 from flow.forces import Slots
 from flow.integrators.closed_form import ExactFlow
-from flow.integrators.field import State
+from flow.integrators.layout import State
 from flow.integrators.schemes import Proposal
 from flow.kernels import events as event_kernels
 from flow.results.events import Events, OverlapEvents, WeightEvents
@@ -57,7 +57,7 @@ class EventRecorder:
         entry, delay = np.empty(total, np.int64), np.empty(total)
         event_kernels.write_changes(
             layout.start, before, after, C_before, C_after,
-            0.5 * (state.overlaps[:, 2] + proposal.overlaps[:, 2]), h,
+            0.5 * (state.coupling.radial + proposal.coupling.radial), h,
             slots.growth_constant, slots.growth_quadratic, slots.l1, ends - counts, entry, delay,
         )  # fmt: skip
         died = int(ends[event_kernels.EXTINCTION, -1])

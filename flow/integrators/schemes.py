@@ -15,9 +15,11 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from flow.integrators.field import Field, Outside, State
+from flow.integrators.field import Field, RevivalCandidates
+from flow.integrators.layout import State
 from flow.kernels import interference as kernels
 from flow.kernels import rows as row_kernels
+from flow.kernels.interference import Coupling
 
 LONGEST_GROWTH = 3.0
 """Steps stay below this over the fastest row growth: e^(growth·h) amplifies rounding."""
@@ -30,12 +32,15 @@ each other's cost, a balance that a scheme loses where it treats growth and drif
 
 
 class Proposal(NamedTuple):
-    """The state a scheme proposes after a step."""
+    """What a scheme proposes after a step, in the layout in which the step was made."""
 
     W: np.ndarray
+    """(entries,)"""
     C: np.ndarray
-    overlaps: np.ndarray
-    outside: Outside | None
+    """(entries,) drift at W."""
+    coupling: Coupling
+    outside: RevivalCandidates | None
+    """Zeros outside a sparse layout that may revive; None when dense."""
     error: float
     """max_i ‖local error of W_i‖₂ / max(1, ‖W_i‖₂); 0 for schemes without an estimate."""
 
@@ -54,7 +59,9 @@ class Scheme(Protocol):
 # Proximal Chebyshev ------------------------------------------------------------------------------
 
 
-class _Recurrence(NamedTuple):
+class Recurrence(NamedTuple):
+    """Coefficients of a Runge–Kutta–Chebyshev method, by stage."""
+
     mu: tuple[float, ...]
     nu: tuple[float, ...]
     mu_tilde: tuple[float, ...]
@@ -62,14 +69,14 @@ class _Recurrence(NamedTuple):
     c: tuple[float, ...]
 
 
-_DAMPING = 2.0 / 13.0
+DAMPING = 2.0 / 13.0
 
 
 @lru_cache(maxsize=512)
-def _recurrence(stages: int) -> _Recurrence:
+def chebyshev_recurrence(stages: int) -> Recurrence:
     """Coefficients of the second-order Runge–Kutta–Chebyshev method with that many stages."""
     s = stages
-    w0 = 1.0 + _DAMPING / s**2
+    w0 = 1.0 + DAMPING / s**2
     T, dT, ddT = [1.0, w0], [0.0, 1.0], [0.0, 0.0]
     for j in range(2, s + 1):
         T.append(2.0 * w0 * T[j - 1] - T[j - 2])
@@ -87,12 +94,12 @@ def _recurrence(stages: int) -> _Recurrence:
         nu[j] = -b[j] / b[j - 2]
         mu_tilde[j] = 2.0 * b[j] * w1 / b[j - 1]
         gamma_tilde[j] = -(1.0 - b[j - 1] * T[j - 1]) * mu_tilde[j]
-    return _Recurrence(*(tuple(x) for x in (mu, nu, mu_tilde, gamma_tilde, c)))
+    return Recurrence(*(tuple(x) for x in (mu, nu, mu_tilde, gamma_tilde, c)))
 
 
 def chebyshev_stages(h: float, stiffness: float) -> int:
     """Fewest stages, at least two, whose stability interval (2/3)(s² − 1)(1 − 2ε/15) holds h·ρ."""
-    needed = h * stiffness / (2.0 / 3.0 * (1.0 - 2.0 * _DAMPING / 15.0))
+    needed = h * stiffness / (2.0 / 3.0 * (1.0 - 2.0 * DAMPING / 15.0))
     return max(2, math.ceil(math.sqrt(1.0 + needed)))
 
 
@@ -122,16 +129,16 @@ class ProximalChebyshev:
         row_problem = (slots.growth_constant, g1, slots.l1, 0.05 * rtol)
         error = np.zeros(field.n)
         W_new = np.empty_like(W)
-        overlaps = np.zeros_like(state.overlaps)
-        rho0 = state.overlaps[:, 2]
+        coupling = Coupling.zeros(field.n)
+        rho0 = state.coupling.radial
         if not slots.has_drift:
             row_kernels.advance_rows(start, W, C0, 1.0, rho0, rho0, h, *row_problem, W_new, error)
             row_kernels.add_drift_error(
                 start, W_new, C0, C0, C0, rho0, rho0, rho0, h, g1, 0.0, error
             )
-            return Proposal(W_new, C0.copy(), overlaps, None, float(error.max()))
+            return Proposal(W_new, C0.copy(), coupling, None, float(error.max()))
         stages = chebyshev_stages(h, state.stiffness)
-        r = _recurrence(stages)
+        r = chebyshev_recurrence(stages)
         P, previous = r.gamma_tilde[1] * C0, np.zeros_like(C0)
         R, R_previous = r.gamma_tilde[1] * rho0, np.zeros_like(rho0)
         for j in range(1, stages):
@@ -142,21 +149,21 @@ class ProximalChebyshev:
                 r.mu[j + 1], r.nu[j + 1], r.mu_tilde[j + 1], r.gamma_tilde[j + 1],
             )  # fmt: skip
             row_kernels.accumulate_drift(start, mu, nu, gamma_tilde, C0, P, previous)
-            field.sample(state, W_new, previous, overlaps, alpha=mu_tilde, beta=1.0)
+            field.sample(state.layout, W_new, previous, coupling, alpha=mu_tilde, beta=1.0)
             P, previous = previous, P
             R, R_previous = (
-                mu * R + nu * R_previous + mu_tilde * overlaps[:, 2] + gamma_tilde * rho0,
+                mu * R + nu * R_previous + mu_tilde * coupling.radial + gamma_tilde * rho0,
                 R,
             )
         row_kernels.advance_rows(start, W, P, 1.0, R, rho0, h, *row_problem, W_new, error)
         C = previous
-        outside = field.sample(state, W_new, C, overlaps, search=True)
+        outside = field.sample(state.layout, W_new, C, coupling, search=True)
         row_kernels.add_drift_error(
-            start, W_new, P, C0, C, R, rho0, overlaps[:, 2], h, g1, 0.8, error
+            start, W_new, P, C0, C, R, rho0, coupling.radial, h, g1, 0.8, error
         )
         if outside is not None:
             kernels.late_revivals(slots.l1, h, outside.row, outside.value, error)
-        return Proposal(W_new, C, overlaps, outside, float(error.max()))
+        return Proposal(W_new, C, coupling, outside, float(error.max()))
 
 
 # Reference schemes -------------------------------------------------------------------------------
@@ -176,13 +183,22 @@ class ProximalEuler:
     def propose(self, field: Field, state: State, h: float, rtol: float) -> Proposal:
         slots = field.slots
         W_new, C = np.empty_like(state.W), np.empty_like(state.C)
-        overlaps = np.zeros_like(state.overlaps)
+        coupling = Coupling.zeros(field.n)
         row_kernels.soft_threshold_step(
-            state.layout.start, state.W, state.C, state.overlaps[:, 2], h,
+            state.layout.start, state.W, state.C, state.coupling.radial, h,
             slots.growth_constant, slots.growth_quadratic, slots.l1, W_new,
         )  # fmt: skip
-        outside = field.sample(state, W_new, C, overlaps, search=True)
-        return Proposal(W_new, C, overlaps, outside, 0.0)
+        outside = field.sample(state.layout, W_new, C, coupling, search=True)
+        return Proposal(W_new, C, coupling, outside, 0.0)
+
+
+class Tableau(NamedTuple):
+    """An explicit Runge–Kutta method whose last stage is the first of the next step."""
+
+    stages: tuple[tuple[float, ...], ...]
+    """Row j: the weights of the rates before it, in units of h."""
+    error: tuple[float, ...]
+    """Weights of the rates in the error estimate."""
 
 
 @dataclass(frozen=True)
@@ -190,37 +206,36 @@ class BogackiShampine:
     """Explicit Runge–Kutta 3(2) on the literal field, for smooth force sets only. Order three.
 
     Refused by :func:`flow.integrate` when ℓ1 is on: the field then jumps at zero, where an
-    explicit method chatters (theory/README, section 1).
+    explicit method chatters (theory/README, section 1). Source: Bogacki, Shampine, Appl. Math.
+    Lett. 2, 1989.
     """
 
     order: ClassVar[int] = 3
     handles_jump: ClassVar[bool] = False
     estimates_error: ClassVar[bool] = True
+    tableau: ClassVar[Tableau] = Tableau(
+        stages=((1.0 / 2.0,), (0.0, 3.0 / 4.0), (2.0 / 9.0, 1.0 / 3.0, 4.0 / 9.0)),
+        error=(-5.0 / 72.0, 1.0 / 12.0, 1.0 / 9.0, -1.0 / 8.0),
+    )
 
     def propose(self, field: Field, state: State, h: float, rtol: float) -> Proposal:
-        grid = (field.n, state.layout.width)
-        overlaps = np.zeros_like(state.overlaps)
-        slots = field.slots
+        layout, slots = state.layout, field.slots
+        grid = (field.n, layout.width)
+        C, coupling = state.C, state.coupling
+        W = stage = state.W.reshape(grid)
 
-        C = np.empty_like(state.C)
+        def rate() -> np.ndarray:
+            squared = (stage * stage).sum(axis=1)
+            growth = slots.growth_constant - coupling.radial - slots.growth_quadratic * squared
+            return np.asarray(growth.astype(stage.dtype)[:, None] * stage - C.reshape(grid))
 
-        def rate(W: np.ndarray, C: np.ndarray, rho: np.ndarray) -> np.ndarray:
-            growth = slots.growth_constant - rho - slots.growth_quadratic * (W * W).sum(axis=1)
-            return growth.astype(W.dtype)[:, None] * W - C.reshape(grid)
-
-        def sampled_rate(W: np.ndarray) -> np.ndarray:
-            field.sample(state, W.ravel(), C, overlaps)
-            return rate(W, C, overlaps[:, 2])
-
-        W = state.W.reshape(grid)
-        k1 = rate(W, state.C, state.overlaps[:, 2])
-        stage = W + h * 0.5 * k1
-        k2 = sampled_rate(stage)
-        stage = W + h * 0.75 * k2
-        k3 = sampled_rate(stage)
-        W_new = W + h * (2.0 * k1 + 3.0 * k2 + 4.0 * k3) / 9.0
-        k4 = sampled_rate(W_new)
-        defect = h * (-5.0 * k1 / 72.0 + k2 / 12.0 + k3 / 9.0 - k4 / 8.0)
-        size = np.maximum(1.0, np.linalg.norm(W_new, axis=1))
+        rates = [rate()]
+        C, coupling = np.empty_like(state.C), Coupling.zeros(field.n)
+        for weights in self.tableau.stages:
+            stage = W + h * sum(a * k for a, k in zip(weights, rates, strict=True))
+            field.sample(layout, stage.ravel(), C, coupling)
+            rates.append(rate())
+        defect = h * sum(a * k for a, k in zip(self.tableau.error, rates, strict=True))
+        size = np.maximum(1.0, np.linalg.norm(stage, axis=1))
         error = float(np.max(np.linalg.norm(defect, axis=1) / size))
-        return Proposal(W_new.ravel(), C, overlaps, None, error)
+        return Proposal(stage.ravel(), C, coupling, None, error)

@@ -23,6 +23,25 @@ from numba.extending import get_cython_function_address
 
 POWER_ITERATIONS = 8
 
+
+class Coupling(NamedTuple):
+    """What the other rows do to each row; three arrays of shape (n,), of NumPy or JAX.
+
+    Kernels take them one by one: Numba drops what a parallel loop writes into arrays of a tuple.
+    """
+
+    pull: Any
+    """Σ_{j≠i} φ(G_ij)."""
+    squares: Any
+    """Σ_{j≠i} ReLU(G_ij)²."""
+    radial: Any
+    """ρ_i, the rate at which the drift shortens row i."""
+
+    @classmethod
+    def zeros(cls, n: int) -> Coupling:
+        return cls(np.zeros(n), np.zeros(n), np.zeros(n))
+
+
 # BLAS products on slices of arrays ---------------------------------------------------------------
 #
 # ``numpy.dot`` inside Numba wants whole contiguous arrays and has no symmetric product. These call
@@ -127,10 +146,10 @@ def _take_radial(C, W):
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def take_radial(C, W, row_sums):
-    """The same for every row of C, W : (n, m), added to what row_sums[:, 2] holds."""
+def take_radial(C, W, radial):
+    """The same for every row of C, W : (n, m), added to what radial : (n,) holds."""
     for i in prange(W.shape[0]):
-        row_sums[i, 2] += _take_radial(C[i], W[i])
+        radial[i] += _take_radial(C[i], W[i])
 
 
 _BAND = 32
@@ -138,18 +157,18 @@ _BAND = 32
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def dense_interference(blas, W, strength, squares, alpha, beta, out, row_sums):
-    """out ← α C + β out, C = φ(G) W − ρ W, for W : (n, m); row_sums : (n, 3), see Field.sample.
+def dense_interference(blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
+    """out ← α C + β out, C = φ(G) W − ρ W, for W : (n, m), and its :class:`Coupling`.
 
-    squares : (slices(m), n, n); on return the first holds G, the second φ(G) with −ρ_i on its
+    grams : (slices(m), n, n); on return the first holds G, the second φ(G) with −ρ_i on its
     diagonal. The radial part costs nothing: ρ_i = Σ_j φ_ij G_ij / G_ii.
     """
     n, m = W.shape
-    parts = squares.shape[0]
+    parts = grams.shape[0]
     width = (m + parts - 1) // parts
     for p in prange(parts):
-        gram_lower(blas, W[:, p * width : (p + 1) * width], squares[p])
-    G, phi = squares[0], squares[1]
+        gram_lower(blas, W[:, p * width : (p + 1) * width], grams[p])
+    G, phi = grams[0], grams[1]
     bands = (n + _BAND - 1) // _BAND
     for a in prange(bands):
         last = min((a + 1) * _BAND, n)
@@ -158,7 +177,7 @@ def dense_interference(blas, W, strength, squares, alpha, beta, out, row_sums):
                 for j in range(b * _BAND, min((b + 1) * _BAND, i + 1)):
                     g = G[i, j]
                     for p in range(1, parts):
-                        g += squares[p, i, j]
+                        g += grams[p, i, j]
                     f = strength * max(g, 0.0)
                     G[i, j] = g
                     G[j, i] = g
@@ -168,10 +187,10 @@ def dense_interference(blas, W, strength, squares, alpha, beta, out, row_sums):
         for i in range(a * _BAND, min((a + 1) * _BAND, n)):
             phi[i, i] = 0.0
             total, squared = _row_total(phi[i])
-            row_sums[i, 0] = total
-            row_sums[i, 1] = squared / (strength * strength)
+            pull[i] = total
+            squares[i] = squared / (strength * strength)
             rho = squared / (strength * G[i, i]) if G[i, i] > 0.0 else 0.0
-            row_sums[i, 2] = rho
+            radial[i] = rho
             phi[i, i] = -rho
     for p in prange(parts):
         columns = slice(p * width, (p + 1) * width)
@@ -179,19 +198,19 @@ def dense_interference(blas, W, strength, squares, alpha, beta, out, row_sums):
 
 
 @njit(cache=True, error_model="numpy")
-def dense_top_eigenvalue(G, row_sums):
+def dense_top_eigenvalue(G, pull):
     """Power-iteration estimate of the top eigenvalue of G among rows that overlap with another."""
     n = G.shape[0]
     v = np.empty(n, G.dtype)
     for i in range(n):
-        v[i] = 1.0 + 0.5 * math.cos(1.0 + i) if row_sums[i, 0] > 0.0 else 0.0
+        v[i] = 1.0 + 0.5 * math.cos(1.0 + i) if pull[i] > 0.0 else 0.0
     top = 0.0
     for _ in range(POWER_ITERATIONS):
         u = np.dot(G, v)
         top = 0.0
         norm = 0.0
         for i in range(n):
-            if row_sums[i, 0] == 0.0:
+            if pull[i] == 0.0:
                 u[i] = 0.0
             top += u[i] * v[i]
             norm += v[i] * v[i]
@@ -258,7 +277,7 @@ def _any_above(x, threshold):
 @njit(cache=True, parallel=True, error_model="numpy")
 def sparse_interference(
     start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
-    alpha, beta, out, row_sums, outside_count, outside_row, outside_value,
+    alpha, beta, out, pull, squares, radial, outside_count, outside_row, outside_value,
 ):  # fmt: skip
     """out ← α C + β out on the layout's entries; also which other entries have |C| > threshold.
 
@@ -303,9 +322,9 @@ def sparse_interference(
         total, squared = _row_total(row)
         rho = squared / (strength * own) if own > 0.0 else 0.0
         row[i] = -rho
-        row_sums[i, 0] = total
-        row_sums[i, 1] = squared / (strength * strength)
-        row_sums[i, 2] = rho
+        pull[i] = total
+        squares[i] = squared / (strength * strength)
+        radial[i] = rho
     for group in prange((width + _GROUP - 1) // _GROUP):
         first, last = group * _GROUP, min((group + 1) * _GROUP, width)
         entries = neuron_start[first:last].copy()
@@ -351,12 +370,12 @@ def sparse_interference(
 
 
 @njit(cache=True, error_model="numpy")
-def sparse_top_eigenvalue(start, column, width, W, row_sums):
+def sparse_top_eigenvalue(start, column, width, W, pull):
     """The same estimate as :func:`dense_top_eigenvalue`, from W(Wᵀv)."""
     n = start.size - 1
     v = np.empty(n)
     for i in range(n):
-        v[i] = 1.0 + 0.5 * math.cos(1.0 + i) if row_sums[i, 0] > 0.0 else 0.0
+        v[i] = 1.0 + 0.5 * math.cos(1.0 + i) if pull[i] > 0.0 else 0.0
     top = 0.0
     u = np.empty(n)
     for _ in range(POWER_ITERATIONS):
@@ -370,7 +389,7 @@ def sparse_top_eigenvalue(start, column, width, W, row_sums):
         top = 0.0
         for i in range(n):
             s = 0.0
-            if row_sums[i, 0] > 0.0:
+            if pull[i] > 0.0:
                 for e in range(start[i], start[i + 1]):
                     s += t[column[e]] * W[e]
             u[i] = s

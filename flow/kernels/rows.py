@@ -18,7 +18,7 @@ relaxation of y are integrated with φ-functions, so steps may be long against 1
 All arrays are flat; row i is ``[start[i]:start[i+1]]``: dense and sparse layouts alike.
 
 Kernels that may reorder sums, and all that call them from other kernels, are inlined by force
-(here, in kernels.py and in event_kernels.py). Left to itself the compiler keeps two versions of
+(in all files of this package). Left to itself the compiler keeps two versions of
 them, optimised differently, and which one is linked depends on what the compile cache held: the
 same run would give other bits in the process that compiled than in the next one.
 """
@@ -26,6 +26,7 @@ same run would give other bits in the process that compiled than in the next one
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, prange
@@ -339,8 +340,26 @@ def soft_threshold_step(start, W, D, rho, h, g0, g1, lam, out):
             out[k] = math.copysign(size, x) if size > 0.0 else 0.0
 
 
-ROW_SUMS = ("l1", "squared_norm", "l4", "nonzeros", "violation", "dissipation")
-"""Columns written by :func:`sum_rows`."""
+class RowSums(NamedTuple):
+    """What :func:`sum_rows` says of each row; six arrays of shape (n,), of NumPy
+    or JAX."""
+
+    l1: Any
+    """‖W_i‖₁."""
+    squared_norm: Any
+    """‖W_i‖²."""
+    l4: Any
+    """‖W_i‖₄⁴."""
+    nonzeros: Any
+    """Number of weights that are not zero, as floats."""
+    violation: Any
+    """max_k |dW_ik/dt|: 0 at rest."""
+    dissipation: Any
+    """Σ_k (dW_ik/dt)²."""
+
+    @classmethod
+    def zeros(cls, n: int) -> RowSums:
+        return cls(*(np.zeros(n) for _ in cls._fields))
 
 
 @njit(cache=True, error_model="numpy", forceinline=True, fastmath=_REDUCTION)
@@ -387,23 +406,21 @@ def _largest_speed(W, C, growth, lam, begin, end):
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def sum_rows(start, W, C, rho, g0, g1, lam, out):
-    """Per row: ‖W‖₁, ‖W‖₂², ‖W‖₄⁴, non-zeros, largest |dW/dt| and Σ (dW/dt)², out : (n, 6)."""
+def sum_rows(
+    start, W, C, rho, g0, g1, lam,
+    out_l1, out_squared_norm, out_l4, out_nonzeros, out_violation, out_dissipation,
+):  # fmt: skip
+    """The :class:`RowSums` of W, C in a layout; rho : (n,) the radial rates of the drift."""
     for i in prange(start.size - 1):
         begin, end = start[i], start[i + 1]
         l1, squared, fourth, nonzeros = _powers(W, begin, end)
         growth = g0 - rho[i] - g1 * squared
         dissipation = _dissipation(W, C, growth, lam, begin, end)
-        out[i, 0] = l1
-        out[i, 1] = squared
-        out[i, 2] = fourth
-        out[i, 3] = nonzeros
+        out_l1[i] = l1
+        out_squared_norm[i] = squared
+        out_l4[i] = fourth
+        out_nonzeros[i] = nonzeros
         # A NaN or infinity anywhere stays in sight: max() would drop it.
         finite = math.isfinite(dissipation)
-        out[i, 4] = _largest_speed(W, C, growth, lam, begin, end) if finite else dissipation
-        out[i, 5] = dissipation
-
-
-def allocate_row_sums(n: int) -> np.ndarray:
-    """An (n, 6) array for :func:`sum_rows`."""
-    return np.zeros((n, len(ROW_SUMS)))
+        out_violation[i] = _largest_speed(W, C, growth, lam, begin, end) if finite else dissipation
+        out_dissipation[i] = dissipation

@@ -13,7 +13,7 @@ from flow import (
     integrate,
     integrate_ensemble,
 )
-from flow.accelerator.batch import rung
+from flow.accelerator.batch import bucket
 
 N = 8
 # Seeds, strengths, λ and m all differ; four with a broken one, so that few programs are compiled.
@@ -76,7 +76,7 @@ def test_batches_change_nothing_that_matters():
 
 
 def test_the_ladder_of_widths_holds_every_number_of_neurons():
-    widths = [rung(m) for m in range(1, 2000)]
+    widths = [bucket(m) for m in range(1, 2000)]
     assert all(m <= width <= max(64, 2 * m) for m, width in enumerate(widths, 1))
     assert set(widths) == {64, 128, 256, 512, 1024, 2048}
 
@@ -87,7 +87,7 @@ def test_the_ladder_of_widths_holds_every_number_of_neurons():
         ({"forces": [MEMBERS[0][0]] * 2}, "expected forces once for all members or for each of 3"),
         ({"metadata": [{}]}, "expected metadata once for all members or for each of 3, got 1"),
         ({"batch_size": 0}, "batch_size must be >= 1 or None, got 0"),
-        ({"rtol": 0.0}, "member 0: rtol must lie between 0 and 1"),
+        ({"rtol": 0.0}, "expected rtol between 0 and 1"),
         (
             {"W0s": [np.eye(2), np.eye(2), np.eye(2, dtype=int)]},
             "member 2: expected W0 of float32 or",

@@ -228,7 +228,7 @@ def test_signs_of_overlaps_form_chains_from_the_start_to_the_end(n_m: tuple[int,
 def test_sparse_layouts_have_the_overlaps_of_dense_ones(seed: int) -> None:
     rng = np.random.default_rng(seed)
     W = np.where(rng.random((80, 200)) < 0.02, rng.normal(size=(80, 200)), 0.0)
-    state = Field(sum_slots(forces(0.1)), 80, 200, W.dtype).place(W)
+    state = Field(sum_slots(forces(0.1)), 80, 200, W.dtype).init(W)
     assert state.layout.column is not None
     recorder = EventRecorder(sum_slots(forces(0.1)), state, weights=False, overlaps=True)
     np.testing.assert_allclose(np.triu(recorder._G, 1), np.triu(W @ W.T, 1), atol=1e-14)

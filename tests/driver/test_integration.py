@@ -123,7 +123,7 @@ def test_a_run_that_blows_up_says_so():
 
 
 def test_a_scheme_that_cannot_handle_the_jump_is_refused_before_it_starts():
-    with pytest.raises(ValueError, match="BogackiShampine cannot handle the jump"):
+    with pytest.raises(ValueError, match=r"handles the jump .* got BogackiShampine"):
         integrate(ALL, W0, scheme=BogackiShampine())
     assert integrate(ALL[:2], W0, scheme=BogackiShampine(), t_end=1.0).status.finished
 
@@ -135,17 +135,17 @@ def test_a_scheme_that_cannot_handle_the_jump_is_refused_before_it_starts():
         ({"W0": W0[:0]}, r"expected W0 as \(n features, m neurons\)"),
         ({"W0": W0.astype(int)}, "float32 or float64"),
         ({"W0": np.where(W0 > 1e-3, np.nan, W0)}, "expected W0 to be finite"),
-        ({"rtol": 0.0}, "rtol must lie between 0 and 1"),
-        ({"rtol": float("nan")}, "rtol must lie between 0 and 1"),
-        ({"t_end": -1.0}, "t_end must be a finite flow time"),
-        ({"save_at": [2.0, 1.0]}, "save_at must be increasing"),
-        ({"save_at": [2.0], "t_end": 1.0}, "save_at must not pass t_end"),
-        ({"backend": "torch"}, "backend must be one of auto, numba"),
+        ({"rtol": 0.0}, "expected rtol between 0 and 1"),
+        ({"rtol": float("nan")}, "expected rtol between 0 and 1"),
+        ({"t_end": -1.0}, "expected t_end as a finite flow time"),
+        ({"save_at": [2.0, 1.0]}, "expected save_at as increasing"),
+        ({"save_at": [2.0], "t_end": 1.0}, "expected save_at up to t_end = 1, got 2"),
+        ({"backend": "torch"}, "expected backend as one of auto, numba"),
         ({"backend": "exact"}, "act on each row alone"),
         ({"scheme": ProximalEuler()}, "give fixed_step"),
-        ({"fixed_step": 0.0}, "fixed_step must be"),
-        ({"stationarity_tol": -1.0}, "stationarity_tol must be >= 0"),
-        ({"max_steps": -1}, "limits must be >= 0"),
+        ({"fixed_step": 0.0}, "expected fixed_step as"),
+        ({"stationarity_tol": -1.0}, "expected stationarity_tol >= 0"),
+        ({"max_steps": -1}, "expected max_steps >= 0"),
     ],
 )
 def test_arguments_out_of_range_are_refused(change, message):

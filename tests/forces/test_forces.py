@@ -45,12 +45,12 @@ def from_slots(force: Force, W: np.ndarray) -> np.ndarray:
     """The rate as the integrators put it together."""
     slots = sum_slots([force])
     field = Field(slots, *W.shape, W.dtype)
-    state = field.place(W)
+    state = field.init(W)
     squared = np.sum(W * W, axis=1)
     growth = slots.growth_constant - slots.growth_quadratic * squared
     drift = np.zeros_like(W)
     drift[:, state.layout.neurons] = state.C.reshape(W.shape[0], -1)
-    growth -= state.overlaps[:, 2]
+    growth -= state.coupling.radial
     return growth[:, None] * W - drift - slots.l1 * np.sign(W)
 
 

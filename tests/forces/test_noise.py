@@ -358,9 +358,9 @@ def test_a_field_with_noise_is_the_velocity():
     W = gaussian_init(5, 9, seed=0)
     forces = [*both(0.15, "bipolar"), Regularization(0.0)]
     slots = sum_slots(forces)
-    state = Field(slots, *W.shape, W.dtype).place(W)
+    state = Field(slots, *W.shape, W.dtype).init(W)
     growth = slots.growth_constant - slots.growth_quadratic * np.sum(W * W, axis=1)
-    growth -= state.overlaps[:, 2]
+    growth -= state.coupling.radial
     rate = growth[:, None] * W - state.C.reshape(W.shape)
     np.testing.assert_allclose(rate, velocity(forces, W), rtol=1e-12, atol=1e-14)
     assert state.stiffness > 0.0

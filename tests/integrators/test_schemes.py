@@ -20,7 +20,7 @@ from flow.integrators.schemes import (
     BogackiShampine,
     ProximalChebyshev,
     ProximalEuler,
-    _recurrence,
+    chebyshev_recurrence,
     chebyshev_stages,
 )
 from tests.strategies import log_uniform, regularization_strengths, seeds
@@ -244,7 +244,7 @@ def test_ratios_between_tolerances_shrink_whole_runs_errors():
 @pytest.mark.parametrize("stages", [2, 3, 4, 7, 20, 90])
 def test_the_chebyshev_recurrence_is_second_order_and_stable_on_its_interval(stages):
     """On y' = −y over h: 1 − h + h²/2 + O(h³), and |y| ≤ 1 up to the declared stability limit."""
-    r = _recurrence(stages)
+    r = chebyshev_recurrence(stages)
 
     def solve(h):
         values, P, previous = [1.0], r.gamma_tilde[1], 0.0

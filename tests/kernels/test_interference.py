@@ -20,18 +20,16 @@ FORCES = [FeatureBenefit(), Interference(1.3), Regularization(0.02)]
 
 def sample(W, forces=FORCES):
     field = Field(sum_slots(forces), *W.shape, W.dtype)
-    state = field.place(W)
+    state = field.init(W)
     return field, state
 
 
 def drift_everywhere(field, state):
     """ρ_i W_i + C_i : (n, m), zero where the layout holds nothing."""
     W = state.dense(field.m)
-    kept, state.W = state.W, state.C
-    C = state.dense(field.m)
-    state.W = kept
+    C = state.layout.scatter(state.C, field.m)
     np.testing.assert_allclose(np.sum(C * W, axis=1), 0.0, atol=1e-5 * np.abs(C).max() + 1e-12)
-    return state.overlaps[:, 2:] * W + C
+    return state.coupling.radial[:, None] * W + C
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -43,7 +41,7 @@ def test_the_dense_kernel_is_the_formula(size, dtype):
     expected = -Interference(1.3).rate(W.astype(float))
     assert state.layout.column is None
     np.testing.assert_allclose(drift_everywhere(field, state), expected, atol=tolerance)
-    np.testing.assert_allclose(state.overlaps[:, 1], summarize(W).overlap, atol=tolerance)
+    np.testing.assert_allclose(state.coupling.squares, summarize(W).overlap, atol=tolerance)
 
 
 def sparse_weights(n, m, seed, fill=0.03):
@@ -66,7 +64,7 @@ def test_the_sparse_kernel_is_the_formula_on_all_that_is_not_small(n, m, seed):
         assert state.layout.column is not None
     np.testing.assert_allclose(C[kept], expected[kept], rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(state.dense(m), W)
-    np.testing.assert_allclose(state.overlaps[:, 1], summarize(W).overlap, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(state.coupling.squares, summarize(W).overlap, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("fill", [1.0, 0.03])
@@ -76,8 +74,8 @@ def test_a_sample_adds_to_what_is_there_or_does_not_read_it(fill, dtype):
     assert (state.layout.column is None) == (fill == 1.0)
     before = np.random.default_rng(0).normal(size=state.C.size).astype(dtype)
     out, unread = before.copy(), np.full_like(before, np.nan)
-    field.sample(state, state.W, out, state.overlaps, alpha=0.7, beta=-1.5)
-    field.sample(state, state.W, unread, state.overlaps, alpha=0.7)
+    field.sample(state.layout, state.W, out, state.coupling, alpha=0.7, beta=-1.5)
+    field.sample(state.layout, state.W, unread, state.coupling, alpha=0.7)
     expected = 0.7 * state.C.astype(float)
     tolerance = 20 * np.finfo(dtype).eps * (1.0 + np.abs(expected).max())
     np.testing.assert_allclose(out, expected - 1.5 * before.astype(float), atol=tolerance)
@@ -133,9 +131,9 @@ def test_a_layout_that_loses_neurons_keeps_weights_and_drift_in_their_places(dea
     W[:, rng.random(200) < 0.5] = 0.0
     if death > 0.9:
         W[rng.random(W.shape) < death] = 0.0
-    state.W = W.ravel().copy()
-    outside = field.sample(state, state.W, state.C, state.overlaps, search=True)
-    field.settle(state, outside)
+    layout, flat = state.layout, W.ravel().copy()
+    outside = field.sample(layout, flat, state.C, state.coupling, search=True)
+    state = field.settle(layout, flat, state.C, state.coupling, outside)
     assert (state.layout.column is None) == (death == 0.5)
     assert state.layout.width < 150
     np.testing.assert_array_equal(state.dense(200), W)

@@ -30,7 +30,7 @@ from flow import (
 )
 from flow.analysis.states import polysemantic_neurons, winners
 from flow.cli.flags import InputError
-from flow.driver.integration import BACKENDS, DEFAULT_RTOL
+from flow.driver.problem import BACKENDS, DEFAULT_RTOL
 from flow.forces import Force, NoisyFeatureBenefit, NoisyInterference
 from flow.results.observables import Observables
 from flow.sweep import Run, SweepError, load, run, workers
