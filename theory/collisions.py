@@ -2,11 +2,11 @@
 
 Encodings W_i, W_j share a single non-zero coordinate, weights u and v there and nothing else.
 
-    benign (opposite signs)   w' = c_b (1 - w^2) w - lambda for each alone: they can share for ever
-    malign (same sign)        u' = c_b (1 - u^2) u - c_i u v^2 - lambda,   v' likewise
+    benign (opposite signs)   w' = c_b (1 − w²) w − λ for each alone: they can share for ever
+    malign (same sign)        u' = c_b (1 − u²) u − c_i u v² − λ,   v' likewise
 
-It is the benign ones that make neurons polysemantic.  For c_b = c_i the malign system is that of
-two coordinates of one encoding, hence the closed-form race.  Times are flow time.
+It is the benign ones that make neurons polysemantic. For c_b = c_i the malign system is that of
+two coordinates of one encoding, hence the closed-form race. Times are flow time.
 
 Sources: paper, section 2.5; theory/README, section 3.
 """
@@ -40,10 +40,11 @@ __all__ = [
 
 
 def benign_rate(size: ArrayLike, lam: ArrayLike, *, benefit: ArrayLike = 1.0) -> Array:
-    """Rate of |w| in a benign collision (or alone): c_b (1 - w^2) w - lambda.  Exact.
+    """Rate of |w| in a benign collision (or alone): c_b (1 − w²) w − λ. Exact.
 
-    G_ij = u v < 0, so neither weight feels the other.  size : |w| > 0, any shape.
-    Source: paper, section 2.5.
+    G_ij = u v < 0, so neither weight feels the other.
+
+    size : |w| > 0; lam : λ; benefit : c_b; arguments broadcast. Source: paper, section 2.5.
     """
     w = positive("size", size)
     return np.asarray(non_negative("benefit", benefit) * (1 - w**2) * w - np.asarray(lam))
@@ -52,10 +53,12 @@ def benign_rate(size: ArrayLike, lam: ArrayLike, *, benefit: ArrayLike = 1.0) ->
 def benign_survives(
     size: ArrayLike, lam: ArrayLike, *, benefit: ArrayLike = 1.0
 ) -> NDArray[np.bool_]:
-    """Whether a lone weight lives for ever: |w| >= w_- and lambda <= lambda_crit.  Exact.
+    """Whether a lone weight lives for ever: |w| ≥ w₋ and λ ≤ λ_crit. Exact.
 
-    w_- is the smaller root of ``theory.equilibrium.equal_survivor_roots``, the separatrix of the
-    benign system; a benign collision is lasting when both weights pass.  Arguments broadcast.
+    w₋ is the smaller root of `theory.equilibrium.equal_survivor_roots`, the separatrix of the
+    benign system; a benign collision is lasting when both weights pass.
+
+    size : |w| > 0; lam : λ; benefit : c_b; arguments broadcast.
     """
     w, limit = positive("size", size), critical_lambda(c=benefit)
     possible = non_negative("lam", lam) <= limit
@@ -71,11 +74,12 @@ def malign_rate(
     benefit: ArrayLike = 1.0,
     interference: ArrayLike = 1.0,
 ) -> tuple[Array, Array]:
-    """(u', v') while both weights are positive.  Arguments broadcast.
+    """(u', v') while both weights are positive. Exact.
 
-        u' = c_b (1 - u^2) u - c_i u v^2 - lambda,     v' = c_b (1 - v^2) v - c_i v u^2 - lambda
+        u' = c_b (1 − u²) u − c_i u v² − λ,     v' = c_b (1 − v²) v − c_i v u² − λ
 
-    Exact.  Source: paper, section 2.5 (strengths of the mutual terms); theory/README, section 3.
+    u, v : weights > 0; lam : λ; benefit, interference : c_b, c_i; arguments broadcast.
+    Source: paper, section 2.5 (strengths of the mutual terms); theory/README, section 3.
     """
     u_, v_, lam_ = positive("u", u), positive("v", v), non_negative("lam", lam)
     own, other = non_negative("benefit", benefit), non_negative("interference", interference)
@@ -85,7 +89,7 @@ def malign_rate(
 def _malign_rate(
     u: Array, v: Array, lam: Array | float, own: Array | float, other: Array | float
 ) -> tuple[Array, Array]:
-    """The polynomials of ``malign_rate``, wherever a solver's stages may look."""
+    """The polynomials of `malign_rate`, wherever a solver's stages may look."""
     first = own * (1 - u**2) * u - other * u * v**2 - lam
     second = own * (1 - v**2) * v - other * v * u**2 - lam
     return np.asarray(first), np.asarray(second)
@@ -94,7 +98,10 @@ def _malign_rate(
 def malign_jacobian(
     u: float, v: float, *, benefit: float = 1.0, interference: float = 1.0
 ) -> Array:
-    """Jacobian of ``malign_rate``, (2, 2) and symmetric (it is a gradient flow)."""
+    """Jacobian of `malign_rate`, (2, 2) and symmetric, since the flow is a gradient flow.
+
+    u, v : weights; benefit, interference : c_b, c_i.
+    """
     cross = -2 * interference * u * v
     return np.array(
         [
@@ -125,25 +132,28 @@ class FixedPoint:
 def malign_fixed_points(
     lam: float, *, benefit: float = 1.0, interference: float = 1.0
 ) -> list[FixedPoint]:
-    """All rest points with both features on the neuron, same sign; exact, for lambda > 0.
+    """All rest points with both features on the neuron, same sign; exact, for λ > 0.
 
-    Symmetric, u = v = w:  c_b (1 - k w^2) w = lambda with k = 1 + c_i/c_b, i.e. the roots of
-    ``equal_survivor_roots``.  Eigenvalues
+    Symmetric, u = v = w:  c_b (1 − k w²) w = λ with k = 1 + c_i/c_b, i.e. the roots of
+    `equal_survivor_roots`. Eigenvalues
 
-        splitting (1,-1):  lambda/w + 2 (c_i - c_b) w^2
-        common (1, 1):     lambda/w - 2 (c_b + c_i) w^2
+        splitting (1,−1):  λ/w + 2 (c_i − c_b) w²
+        common (1, 1):     λ/w − 2 (c_b + c_i) w²
 
-    Asymmetric, only for c_b > c_i: with delta = c_b - c_i, s = u + v,
+    Asymmetric, only for c_b > c_i: with δ = c_b − c_i, s = u + v,
 
-        s^3 - s = lambda (c_b + c_i) / (c_b delta),     u v = lambda / (delta s)
+        s³ − s = λ (c_b + c_i) / (c_b δ),     u v = λ / (δ s)
 
-    real and distinct when s^3 > 4 lambda/delta.  They branch off the symmetric point exactly
+    real and distinct when s³ > 4 λ/δ. They branch off the symmetric point exactly
     where its splitting eigenvalue changes sign: saddles between sharing and one winner.
-    (Derivation: subtract the two equations and divide by u - v; add them and insert.)
+    (Derivation: subtract the two equations and divide by u − v; add them and insert.)
 
-    The rest points on the axes, (w_+, 0) and (0, w_+), are those of ``equal_survivor_roots``
-    with one survivor; (0, 0) always attracts.  Source: theory/README, section 3; asymmetric ones
-    ours. Order: symmetric larger root, symmetric smaller root, asymmetric u > v, asymmetric u < v.
+    The rest points on the axes, (w₊, 0) and (0, w₊), are those of `equal_survivor_roots`
+    with one survivor; (0, 0) always attracts. They are returned in this order: symmetric larger
+    root, symmetric smaller root, asymmetric u > v, asymmetric u < v.
+
+    lam : λ > 0; benefit, interference : c_b, c_i. Source: theory/README, section 3; the asymmetric
+    ones are derived here.
     """
     lam, own = float(positive("lam", lam)), float(positive("benefit", benefit))
     other = float(non_negative("interference", interference))
@@ -167,10 +177,12 @@ def malign_fixed_points(
 
 
 def sharing_is_stable(lam: float, *, benefit: float = 1.0, interference: float = 1.0) -> bool:
-    """Whether two features can hold one neuron with the same sign: c_b - c_i > lambda / (2 w^3).
+    """Whether two features can hold one neuron with the same sign: c_b − c_i > λ / (2 w³).
 
-    w is the larger symmetric root.  Needs interference weaker than feature benefit; with equal
-    strengths never.  Exact.  Source: theory/README, section 3.
+    w is the larger symmetric root. Interference must be weaker than feature benefit; with equal
+    strengths they never can. Exact.
+
+    lam : λ; benefit, interference : c_b, c_i. Source: theory/README, section 3.
     """
     rivals = 1 + float(interference) / float(positive("benefit", benefit))
     if lam > critical_lambda(rivals, c=benefit):
@@ -182,8 +194,10 @@ def sharing_is_stable(lam: float, *, benefit: float = 1.0, interference: float =
 def larger_wins(lam: float, *, benefit: float = 1.0, interference: float = 1.0) -> bool:
     """Whether the diagonal u = v separates the two outcomes (or everything dies).
 
-    True unless asymmetric rest points exist.  Then from u > v > 0 the weight v dies first: the
+    True unless asymmetric rest points exist. Then from u > v > 0 the weight v dies first: the
     flow is a gradient flow, keeps u > v, and has no rest point in u > v > 0 to end in.
+
+    lam : λ > 0; benefit, interference : c_b, c_i.
     """
     points = malign_fixed_points(lam, benefit=benefit, interference=interference)
     return all(point.u == point.v for point in points)
@@ -197,12 +211,22 @@ def separatrix(
     reach: float = 2.0,
     points: int = 200,
 ) -> Array:
-    """The curve in u >= v between "the first feature wins" and the other outcomes, (points, 2).
+    """The curve in u ≥ v between "the first feature wins" and the other outcomes, (points, 2).
 
-    Where ``larger_wins`` it is the diagonal.  Otherwise it is the stable manifold of the
-    asymmetric saddle, traced backwards in time (numerically, to about 1e-9) out to
-    max(u, v) = ``reach`` and in towards the symmetric repeller; below it (smaller v/u) u wins,
-    between it and its mirror image both stay.  Ordered from the origin outwards.
+    Where `larger_wins` it is the diagonal. Otherwise it is the stable manifold of the
+    asymmetric saddle, traced backwards in time (numerically, to about 1e-9); below it (smaller
+    v/u) u wins, between it and its mirror image both stay.
+
+    Parameters
+    ----------
+    lam : λ > 0.
+    benefit, interference : c_b, c_i.
+    reach : the curve is traced out to max(u, v) = reach, and in towards the symmetric repeller.
+    points : number of points on it, ≥ 2.
+
+    Returns
+    -------
+    (points, 2) values of (u, v), from the origin outwards.
     """
     require(points >= 2, "points >= 2", points, "a curve has two ends")
     if larger_wins(lam, benefit=benefit, interference=interference):
@@ -245,17 +269,20 @@ def separatrix(
 def race_applies(
     a: ArrayLike, b: ArrayLike, lam: ArrayLike, *, c: float = 1.0
 ) -> NDArray[np.bool_]:
-    """Assumptions of the race: a > b > 0 and lambda <= the early-kill bound of the pair (a, b)."""
+    """Assumptions of the race: a > b > 0 and λ ≤ the early-kill bound of the pair (a, b).
+
+    a, b, lam : broadcast; c : strength of feature benefit.
+    """
     a_, b_ = np.broadcast_arrays(positive("a", a), positive("b", b))
     return np.asarray((a_ > b_) & row_survives(np.stack([a_, b_], axis=-1), lam, c=c))
 
 
 def race_constant(a: ArrayLike, b: ArrayLike) -> Array:
-    """X_0 = lim lambda T for the two-way race from a > b > 0.
+    """X₀ = lim λ T for the two-way race from a > b > 0.
 
-        X_0 = [arsinh((a + b)/(a - b)) - arsinh 1] / sqrt(2)
+        X₀ = [arsinh((a + b)/(a − b)) − arsinh 1] / √2
 
-    Source: theory/README, section 2.  Raises ValueError unless a > b > 0.
+    a, b : broadcast. Source: theory/README, section 2. Raises ValueError unless a > b > 0.
     """
     a_, b_ = positive("a", a), positive("b", b)
     require(a_ > b_, "a > b", (a, b), "put the larger weight first; a tie is never decided")
@@ -267,14 +294,15 @@ def race_time(
 ) -> Array:
     """When the smaller of two weights dies: two coordinates of one encoding, or of one neuron.
 
-        leading order    T = X_0 / lambda
-        first order      T + off(T) = X_0 / lambda - (1/2c) ln( sqrt(a^2 + b^2) / (a - b) )
+        leading order    T = X₀ / λ
+        first order      T + off(T) = X₀ / λ − (1/2c) ln( √(a² + b²) / (a − b) )
 
-    off(T), from ``theory.unit_length``, vanishes for a^2 + b^2 = 1.  Error O(1/c) at leading
-    order, O(lambda) at first.  Assumptions: ``race_applies``, all else zero, and for a malign
+    off(T), from `theory.unit_length`, vanishes for a² + b² = 1. Error O(1/c) at leading
+    order, O(λ) at first. Assumptions: `race_applies`, all else zero, and for a malign
     collision equal strengths of benefit and interference.
 
-    a, b, lam : broadcast.  Source: theory/README, section 2, there for a^2 + b^2 = 1.
+    a, b, lam : broadcast; c : strength of feature benefit; order : 0 or 1.
+    Source: theory/README, section 2, there for a² + b² = 1.
     """
     slow = race_constant(a, b) / positive("lam", lam)
     require(order in (0, 1), "order 0 or 1", order, "higher orders are not worked out")

@@ -2,9 +2,9 @@
 
 k coordinates of equal size v, alone in their encoding (or on their neuron), rest when
 
-    c (1 - k v^2) v = lambda
+    c (1 − k v²) v = λ
 
-k = 1 is the winner-take-all end state, k >= 2 a saddle between winners.  k need not be an
+k = 1 is the winner-take-all end state, k ≥ 2 a saddle between winners. k need not be an
 integer: two features fighting for one neuron with strengths c_b, c_i behave as k = 1 + c_i/c_b.
 
 Sources: paper, section 2.4; theory/README, section 2 (one survivor) and section 1 (rule at zero).
@@ -31,11 +31,11 @@ __all__ = [
 
 
 def critical_lambda(survivors: ArrayLike = 1, *, c: ArrayLike = 1.0) -> Array:
-    """Largest lambda at which k equal weights can rest; for k = 1, above it everything dies.
+    """Largest λ at which k equal weights can rest; for k = 1, above it everything dies.
 
-        lambda_crit = 2c / (3 sqrt(3k))
+        λ_crit = 2c / (3 √(3k))
 
-    survivors : k > 0, real.  Exact.  Source: theory/README, section 2.
+    survivors : k > 0, real, broadcast with c. Exact. Source: theory/README, section 2.
     """
     k = positive("survivors", survivors)
     return np.asarray(2 * positive("c", c) / (3 * np.sqrt(3 * k)))
@@ -44,14 +44,14 @@ def critical_lambda(survivors: ArrayLike = 1, *, c: ArrayLike = 1.0) -> Array:
 def equal_survivor_roots(
     lam: ArrayLike, survivors: ArrayLike = 1, *, c: ArrayLike = 1.0
 ) -> tuple[Array, Array]:
-    """Both positive roots v of c (1 - k v^2) v = lambda, (smaller, larger).
+    """Both positive roots v of c (1 − k v²) v = λ, (smaller, larger).
 
-        sqrt(k) v_- = (2/sqrt(3)) sin(arcsin(h) / 3)
-        sqrt(k) v_+ = (2/sqrt(3)) cos(arccos(-h) / 3),      h = lambda / lambda_crit(k)
+        √k v₋ = (2/√3) sin(arcsin(h) / 3)
+        √k v₊ = (2/√3) cos(arccos(−h) / 3),      h = λ / λ_crit(k)
 
-    k = 1: v_+ is the end state's weight, v_- the size below which a lone weight dies.  Exact.
-    lam, survivors, c : broadcast.  Source: theory/README, section 2.
-    Raises ValueError for lambda above ``critical_lambda``: there is no root then.
+    k = 1: v₊ is the end state's weight, v₋ the size below which a lone weight dies. Exact.
+    lam, survivors, c : broadcast. Source: theory/README, section 2.
+    Raises ValueError for λ above `critical_lambda`: there is no root then.
     """
     k = positive("survivors", survivors)
     share = non_negative("lam", lam) / critical_lambda(k, c=c)
@@ -67,13 +67,13 @@ def equal_survivor_eigenvalues(
 ) -> tuple[Array, Array]:
     """Eigenvalues of the flow at k equal weights v of one encoding: (common, splitting).
 
-        common:     c (1 - 3 k v^2)     once, all weights together
-        splitting:  c (1 - k v^2) = lambda / v     k - 1 times, one against another
+        common:     c (1 − 3 k v²)     once, all weights together
+        splitting:  c (1 − k v²) = λ / v     k − 1 times, one against another
 
-    Splitting is positive, so for k >= 2 the larger root is a saddle and the smaller, where
-    common is positive too, repels.  For k = 1 only ``common`` exists.  Exact.
+    Splitting is positive, so for k ≥ 2 the larger root is a saddle and the smaller, where
+    common is positive too, repels. For k = 1 only `common` exists. Exact.
 
-    size : v > 0, broadcast with survivors and c.  Source: theory/README, section 2.
+    size, survivors, c : v > 0, k and c, broadcast. Source: theory/README, section 2.
     """
     square = positive("survivors", survivors) * positive("size", size) ** 2
     c_ = positive("c", c)
@@ -81,17 +81,18 @@ def equal_survivor_eigenvalues(
 
 
 def early_kill_bound(row: ArrayLike, *, c: ArrayLike = 1.0) -> Array:
-    """A lambda up to which a row, interference off, is certainly not killed as a whole.
+    """A λ up to which a row, interference off, is certainly not killed as a whole.
 
-        lambda_kill = c (1 - N^2) N / r,    N = min(||W(0)||, 3^-1/2),    r = ||W(0)||_1/||W(0)||
+        λ_kill = c (1 − N²) N / r,    N = min(‖W(0)‖, 1/√3),    r = ‖W(0)‖₁/‖W(0)‖
 
-    Proof: N' = c (1 - N^2) N - lambda r(t), and r falls along the flow.  Below 3^-1/2 the cubic
-    rises, so N' >= 0 at the start stays so; above, N cannot cross 3^-1/2 downwards because there
-    the cubic is at its maximum 2c/(3 sqrt 3) >= lambda r.  Sharp for m equal weights and
-    sufficient otherwise; a Gaussian row of norm >= 3^-1/2 has lambda_kill sqrt(m)/c -> 0.482.
-    The paper's lambda <= 1/sqrt(m) is the same condition up to the constant.
+    Proof: N' = c (1 − N²) N − λ r(t), and r falls along the flow. Below 1/√3 the cubic
+    rises, so N' ≥ 0 at the start stays so; above, N cannot cross 1/√3 downwards because there
+    the cubic is at its maximum 2c/(3√3) ≥ λ r. Sharp for m equal weights and
+    sufficient otherwise; a Gaussian row of norm ≥ 1/√3 has λ_kill √m/c → 0.482.
+    The paper's λ ≤ 1/√m is the same condition up to the constant.
 
-    row : (..., m).  Source: theory/README, section 2 (equation for N); paper, section 2.1.
+    row : (…, m), broadcast with c. Source: theory/README, section 2 (equation for N); paper,
+    section 2.1.
     Raises ValueError for a row of zeros.
     """
     size = np.abs(real("row", row))
@@ -102,16 +103,20 @@ def early_kill_bound(row: ArrayLike, *, c: ArrayLike = 1.0) -> Array:
 
 
 def row_survives(row: ArrayLike, lam: ArrayLike, *, c: ArrayLike = 1.0) -> NDArray[np.bool_]:
-    """Assumption of the sparsification laws: lambda <= ``early_kill_bound``.  row : (..., m)."""
+    """Assumption of the sparsification laws: λ ≤ `early_kill_bound`.
+
+    row : (…, m), broadcast with lam and c.
+    """
     return np.asarray(non_negative("lam", lam) <= early_kill_bound(row, c=c))
 
 
 def smooth_force(weights: ArrayLike, *, benefit: float = 1.0, interference: float = 1.0) -> Array:
     """Feature benefit plus interference, the smooth part of dW/dt.
 
-        f_i = c_b (1 - ||W_i||^2) W_i - c_i sum_{j != i} ReLU(G_ij) W_j,     G = W W^T
+        f_i = c_b (1 − ‖W_i‖²) W_i − c_i Σ_{j≠i} ReLU(G_ij) W_j,     G = W Wᵀ
 
-    weights : (n, m) -> (n, m).  Strength 0 is off.  Source: paper, section 2.3.
+    weights : (n, m); benefit, interference : c_b, c_i, 0 is off; returns (n, m).
+    Source: paper, section 2.3.
     """
     w = _matrix(weights)
     gram = w @ w.T
@@ -124,9 +129,10 @@ def stationarity_violation(
 ) -> float:
     """How far W is from rest: 0 exactly where the flow stands still.
 
-        max( |f_ik - lambda sign(W_ik)| where W_ik != 0,   (|f_ik| - lambda)_+ where W_ik = 0 )
+        max( |f_ik − λ sign(W_ik)| where W_ik ≠ 0,   (|f_ik| − λ)₊ where W_ik = 0 )
 
-    In units of force.  weights : (n, m).  Source: theory/README, section 1.
+    weights : (n, m); lam : λ; benefit, interference : c_b, c_i; returns a speed, in 1/time.
+    Source: theory/README, section 1.
     """
     w = _matrix(weights)
     force = smooth_force(w, benefit=benefit, interference=interference)
@@ -138,14 +144,17 @@ def stationarity_violation(
 def hessian_on_support(
     weights: ArrayLike, *, benefit: float = 1.0, interference: float = 1.0
 ) -> Array:
-    """Second derivative of the loss in the non-zero coordinates (zeros are held by l1).
+    """Second derivative of the loss in the non-zero coordinates (zeros are held by ℓ1).
 
-        (i,a),(i,b):  -c_b (1 - ||W_i||^2) delta_ab + 2 c_b W_ia W_ib + c_i sum_j H_ij W_ja W_jb
-        (i,a),(j,b):  c_i (H_ij W_ja W_ib + ReLU(G_ij) delta_ab),       H_ij = [G_ij > 0], j != i
+        (i,a),(i,b):  −c_b (1 − ‖W_i‖²) δ_ab + 2 c_b W_ia W_ib + c_i Σ_j H_ij W_ja W_jb
+        (i,a),(j,b):  c_i (H_ij W_ja W_ib + ReLU(G_ij) δ_ab),       H_ij = [G_ij > 0], j ≠ i
 
-    The l1 term is linear there and adds nothing.  At G_ij = 0 the curvature is one-sided and the
-    smaller side, H = 0, is taken.  weights : (n, m) with p non-zeros (row-major) -> (p, p);
-    dense, meant for p up to a few thousand.  Source: the energies of theory/README, section 1.
+    The ℓ1 term is linear there and adds nothing. At G_ij = 0 the curvature is one-sided and the
+    smaller side, H = 0, is taken.
+
+    weights : (n, m) with p non-zeros, in row-major order; benefit, interference : c_b, c_i; returns
+    (p, p), dense, meant for p up to a few thousand. Source: the energies of theory/README,
+    section 1.
     """
     w = _matrix(weights)
     gram = w @ w.T
@@ -166,9 +175,11 @@ def hessian_on_support(
 def lowest_curvature(
     weights: ArrayLike, *, benefit: float = 1.0, interference: float = 1.0
 ) -> float:
-    """Smallest eigenvalue of ``hessian_on_support``; infinity when every weight is zero.
+    """Smallest eigenvalue of `hessian_on_support`; infinity when every weight is zero.
 
-    A rest point is an attractor's centre if it is positive, a saddle if it is negative.
+    A rest point attracts if it is positive and is a saddle if it is negative.
+
+    weights : (n, m); benefit, interference : c_b, c_i.
     """
     hessian = hessian_on_support(weights, benefit=benefit, interference=interference)
     return float(np.linalg.eigvalsh(hessian)[0]) if len(hessian) else float("inf")

@@ -1,19 +1,19 @@
 """Noise in the hidden layer: what it does to the loss, and what it cannot do.
 
-    y = ReLU(W (W^T x + xi)),     loss(x) = ||y - x||^2,     xi_k independent, symmetric, std sigma
+    y = ReLU(W (Wᵀ x + ξ)),     loss(x) = ‖y − x‖²,     ξ_k independent, symmetric, std σ
 
-Two explanations of the sparsity that follows are here side by side.  The paper's: an implicit
-term of order eta^2 of stochastic gradient descent, 16 eta^2 sigma^4 kappa ||W_i||_4^4
-(``implicit_term``, ``implicit_path``).  And the expected loss itself, whose gradient flow knows
-no step size (``expected_loss``): outputs of other features are turned on by the noise z = W_j.xi,
+Two explanations of the sparsity that follows are here side by side. The paper's: an implicit
+term of order η² of stochastic gradient descent, 16 η² σ⁴ κ ‖W_i‖₄⁴
+(`implicit_term`, `implicit_path`). And the expected loss itself, whose gradient flow knows
+no step size (`expected_loss`): outputs of other features are turned on by the noise z = W_j·ξ,
 and how often that happens depends on the direction of W_j unless the noise is normal
-(``kurtosis_correction``).  The sign is the excess kurtosis kappa in both.
+(`kurtosis_correction`). The sign is the excess kurtosis κ in both.
 
-    f(g) = E ReLU(g + z)^2,     e(g) = E ReLU(g + z) = f'(g) / 2,     s = sigma ||w||
+    f(g) = E ReLU(g + z)²,     e(g) = E ReLU(g + z) = f'(g) / 2,     s = σ ‖w‖
 
-Methods for e and f: "normal" (closed form), "fourier" (any law; error in f below 1e-9 s^2, for
-bipolar noise 1e-7 s^2), and "enumeration" (bipolar; all 2^m patterns).  Sources: paper, section 3
-and appendix C; theory/README, section 6.  Times are flow time.
+Methods for e and f: "normal" (closed form), "fourier" (any law; error in f below 1e-9 s², for
+bipolar noise 1e-7 s²), and "enumeration" (bipolar; all 2ᵐ patterns). Sources: paper, section 3
+and appendix C; theory/README, section 6. Times are flow time.
 """
 
 from __future__ import annotations
@@ -65,21 +65,21 @@ class NoiseLaw:
 
     name: str
     kurtosis: float
-    """Excess kurtosis mu_4/sigma^4 - 3; infinite for Student-t with df <= 4."""
+    """Excess kurtosis μ₄/σ⁴ − 3; infinite for Student-t with df ≤ 4."""
     sixth_cumulant: float
-    """kappa_6/sigma^6; NaN where it does not exist (Student-t with df <= 6)."""
+    """κ₆/σ⁶; NaN where it does not exist (Student-t with df ≤ 6)."""
     characteristic: Callable[[Array], Array]
-    """E cos(t xi) at real t."""
+    """E cos(t ξ) at real t."""
     bound: float
-    """Largest |xi|; infinite for unbounded laws."""
+    """Largest |ξ|; infinite for unbounded laws."""
     subgaussian: bool
-    """Whether E exp(t xi) <= exp(t^2/2) for all t."""
+    """Whether E exp(t ξ) ≤ exp(t²/2) for all t."""
 
 
 def noise_law(name: str, df: float | None = None) -> NoiseLaw:
     """The law "bipolar", "uniform", "normal", "laplace", or "student-t" with df > 2.
 
-    kappa = -2, -1.2, 0, 3, 6/(df - 4).  ValueError for other names, or a df without variance.
+    κ = −2, −1.2, 0, 3, 6/(df − 4). Raises ValueError for another name, or a df without variance.
     """
     if name == "student-t":
         require(df is not None and df > 2, "df > 2 (finite variance)", df, "pass df=5")
@@ -117,9 +117,11 @@ def _student_characteristic(t: ArrayLike, df: float) -> Array:
 
 
 def fourth_moment(w: ArrayLike, sigma: ArrayLike, kurtosis: ArrayLike) -> Array:
-    """E (w.xi)^4 = 3 sigma^4 ||w||_2^4 + kappa sigma^4 ||w||_4^4.  Exact.
+    """E (w·ξ)⁴ = 3 σ⁴ ‖w‖₂⁴ + κ σ⁴ ‖w‖₄⁴. Exact.
 
-    w : (..., m).  The paper prints a factor 6 on a sum over ordered pairs, where it is 3.
+    The paper prints a factor 6 on a sum over ordered pairs, where it is 3.
+
+    w : (…, m); sigma : σ; kurtosis : κ.
     Source: paper, appendix C.2; theory/README, sections 6 and 8.
     """
     v, s = real("w", w), non_negative("sigma", sigma)
@@ -135,11 +137,13 @@ def next_step_loss(
 ) -> tuple[Array, Array]:
     """Expected loss on input e_i one step of SGD later, in its two parts; other ReLUs off.
 
-        E (||W'||^2 - 1)^2 = 16 eta^2 (4 sigma^2 + E (w.xi)^4) + O(eta^3)
-        E (W'.xi')^2 = sigma^2 [1 - 4 eta (1 - 4 eta) sigma^2 + 4 eta^2 (mu_4 + (m-1) sigma^4)]
+        E (‖W'‖² − 1)² = 16 η² (4 σ² + E (w·ξ)⁴) + O(η³)
+        E (W'·ξ')² = σ² [1 − 4 η (1 − 4 η) σ² + 4 η² (μ₄ + (m−1) σ⁴)]
 
-    with W' = w - 2 eta (w.xi)(2w + xi), ||w|| = 1; the second is exact.  w : (..., m).
-    Source: paper, appendix C.2 (its "+-" before the last term is a plus); theory/README, section 8.
+    with W' = w − 2 η (w·ξ)(2w + ξ), ‖w‖ = 1; the second is exact.
+
+    w : (…, m); eta, sigma : η, σ; law : of the noise.
+    Source: paper, appendix C.2 (its "±" before the last term is a plus); theory/README, section 8.
     """
     v, h, s = real("w", w), non_negative("eta", eta), non_negative("sigma", sigma)
     square = np.sum(v**2, axis=-1)
@@ -152,9 +156,10 @@ def next_step_loss(
 
 
 def implicit_term(w: ArrayLike, eta: ArrayLike, sigma: ArrayLike, kurtosis: ArrayLike) -> Array:
-    """The part of the next step's loss that depends on direction: 16 eta^2 sigma^4 kappa ||w||_4^4.
+    """The part of the next step's loss that depends on direction: 16 η² σ⁴ κ ‖w‖₄⁴.
 
-    w : (..., m).  Source: paper, section 3.2 (bracket corrected); theory/README, section 6.
+    w : (…, m); eta, sigma, kurtosis : η, σ, κ.
+    Source: paper, section 3.2 (bracket corrected); theory/README, section 6.
     """
     v = real("w", w)
     scale = 16 * non_negative("eta", eta) ** 2 * non_negative("sigma", sigma) ** 4
@@ -162,12 +167,12 @@ def implicit_term(w: ArrayLike, eta: ArrayLike, sigma: ArrayLike, kurtosis: Arra
 
 
 def implicit_rate(w: ArrayLike, eta: ArrayLike, sigma: ArrayLike, kurtosis: ArrayLike) -> Array:
-    """d||w||_4^4/dt if gradient descent followed the implicit term on the unit sphere.
+    """d‖w‖₄⁴/dt if gradient descent followed the implicit term on the unit sphere.
 
-        w' = -64 eta^2 sigma^4 kappa (w^3 - ||w||_4^4 w),   t = eta * steps
-        d||w||_4^4/dt = -256 eta^2 sigma^4 kappa (||w||_6^6 - ||w||_4^8)
+        w' = −64 η² σ⁴ κ (w³ − ‖w‖₄⁴ w),   t = η·steps
+        d‖w‖₄⁴/dt = −256 η² σ⁴ κ (‖w‖₆⁶ − ‖w‖₄⁸)
 
-    w : (..., m), ||w|| = 1.  In flow time it still carries eta^2.
+    In flow time it still carries η². w : (…, m), ‖w‖ = 1; eta, sigma, kurtosis : η, σ, κ.
     """
     v = real("w", w)
     require(
@@ -181,10 +186,13 @@ def implicit_rate(w: ArrayLike, eta: ArrayLike, sigma: ArrayLike, kurtosis: Arra
 def implicit_path(
     w: ArrayLike, times: ArrayLike, eta: float, sigma: float, kurtosis: float
 ) -> Array:
-    """||w||_4^4 at increasing flow times under the implicit term alone, (times, ...).
+    """‖w‖₄⁴ at increasing flow times under the implicit term alone, (times, …).
 
-    The replicator equation p_k' = -128 eta^2 sigma^4 kappa p_k (p_k - sum_l p_l^2), p = w^2, which
-    keeps sum_k p_k = 1; integrated to 1e-9.  w : (..., m), scaled to unit length first.
+    The replicator equation p_k' = −128 η² σ⁴ κ p_k (p_k − Σ_l p_l²), p = w², which
+    keeps Σ_k p_k = 1; integrated to 1e-9.
+
+    w : (…, m), scaled to unit length first; times : (k,), increasing; eta, sigma, kurtosis : η, σ,
+    κ; returns (k, …).
     """
     v, ts = real("w", w), non_negative("times", times)
     start = v**2 / np.sum(v**2, axis=-1, keepdims=True)
@@ -207,10 +215,13 @@ def implicit_path(
 def expected_rectified_square(
     g: ArrayLike, w: ArrayLike, sigma: float, law: NoiseLaw, method: Method = "fourier"
 ) -> Array:
-    """f(g) = E ReLU(g + w.xi)^2.  g : any shape; w : (m,).
+    """f(g) = E ReLU(g + w·ξ)².
 
-    normal:   (g^2 + s^2) Phi(g/s) + g s phi(g/s)
-    fourier:  that + (2/pi) int_0^oo sin(g tau) [exp(-s^2 tau^2/2) - psi(tau)] tau^-3 dtau
+    normal:   (g² + s²) Φ(g/s) + g s φ(g/s)
+    fourier:  that + (2/π) ∫₀^∞ sin(g τ) [exp(−s² τ²/2) − ψ(τ)] τ⁻³ dτ
+
+    g : any shape; w : (m,); sigma : σ; law : of the noise; method : see the top of this file.
+    Source: theory/README, section 6.
     """
     v, x = real("w", w), real("g", g)
     if method == "enumeration":
@@ -226,10 +237,12 @@ def expected_rectified_square(
 def expected_rectified(
     g: ArrayLike, w: ArrayLike, sigma: float, law: NoiseLaw, method: Method = "fourier"
 ) -> Array:
-    """e(g) = E ReLU(g + w.xi) = f'(g)/2.  g : any shape; w : (m,).
+    """e(g) = E ReLU(g + w·ξ) = f'(g)/2.
 
-    normal:   g Phi(g/s) + s phi(g/s)
-    fourier:  that + (1/pi) int_0^oo cos(g tau) [exp(-s^2 tau^2/2) - psi(tau)] tau^-2 dtau
+    normal:   g Φ(g/s) + s φ(g/s)
+    fourier:  that + (1/π) ∫₀^∞ cos(g τ) [exp(−s² τ²/2) − ψ(τ)] τ⁻² dτ
+
+    Arguments as in `expected_rectified_square`.
     """
     v, x = real("w", w), real("g", g)
     if method == "enumeration":
@@ -243,11 +256,15 @@ def expected_rectified(
 
 
 def expected_loss(w: ArrayLike, sigma: float, law: NoiseLaw, method: Method = "fourier") -> float:
-    """sum_i E ||ReLU(W (W_i + xi)) - e_i||^2 for W : (n, m).
+    """Σ_i E ‖ReLU(W (W_i + ξ)) − e_i‖², the loss over all one-hot inputs.
 
-        sum_i [1 - 2 e_i(||W_i||^2) + f_i(||W_i||^2)] + sum_{i != j} f_j(G_ij),   G = W W^T
+        Σ_i [1 − 2 e_i(‖W_i‖²) + f_i(‖W_i‖²)] + Σ_{i≠j} f_j(G_ij),   G = W Wᵀ
 
-    At sigma -> 0 it is the noiseless loss, 4 times (feature benefit + interference) at c = 1.
+    At σ → 0 it is the noiseless loss, 4 times the energies of feature benefit and interference
+    at c = 1.
+
+    w : (n, m), the matrix W; sigma : σ; law : of the noise; method : see the top of this file.
+    Source: theory/README, section 6.
     """
     v = _matrix(w)
     gram = v @ v.T
@@ -261,13 +278,15 @@ def expected_loss(w: ArrayLike, sigma: float, law: NoiseLaw, method: Method = "f
 def expected_loss_gradient(
     w: ArrayLike, sigma: float, law: NoiseLaw, method: Method = "enumeration"
 ) -> Array:
-    """d expected_loss / dW, (n, m): by its own formula, or from all patterns.
+    """Gradient of `expected_loss`, (n, m): in closed form for normal noise, or over all patterns.
 
-    enumeration: E of 2 [r_ii' (2 W_i + xi) + ...], the chain rule pattern by pattern.
-    normal: with Phi, phi at g/s_j,
-        d/dg f = 2 (g Phi + s phi),  d/dW_j f = 2 sigma^2 Phi W_j,
-        d/dg e = Phi,                d/dW_j e = sigma^2 phi W_j / s_j.
-    Not for "fourier": difference expected_loss instead.
+    enumeration: E of 2 [r_ii' (2 W_i + ξ) + …], the chain rule pattern by pattern.
+    normal: with Φ, φ at g/s_j,
+        d/dg f = 2 (g Φ + s φ),  d/dW_j f = 2 σ² Φ W_j,
+        d/dg e = Φ,                d/dW_j e = σ² φ W_j / s_j.
+
+    w : (n, m), the matrix W; sigma : σ; law : of the noise. Raises ValueError for method
+    "fourier", for which the loss has to be differenced.
     """
     v = _matrix(w)
     require(
@@ -297,9 +316,11 @@ def expected_loss_gradient(
 
 
 def own_rate_while_on(w: ArrayLike, sigma: ArrayLike) -> Array:
-    """-d/dW_i of E (1 - ||W_i||^2 - W_i.xi)^2: [4 (1 - ||W_i||^2) - 2 sigma^2] W_i, any noise.
+    """−d/dW_i of E (1 − ‖W_i‖² − W_i·ξ)²: [4 (1 − ‖W_i‖²) − 2 σ²] W_i, any noise.
 
-    Radial: while its own ReLU stays on, one feature alone never turns.  w : (..., m).
+    Radial: while its own ReLU stays on, one feature alone never turns.
+
+    w : (…, m); sigma : σ. Source: theory/README, section 6.
     """
     v = real("w", w)
     growth = 4 * (1 - np.sum(v**2, axis=-1, keepdims=True))
@@ -307,9 +328,10 @@ def own_rate_while_on(w: ArrayLike, sigma: ArrayLike) -> Array:
 
 
 def own_output_stays_on(w: ArrayLike, sigma: float, law: NoiseLaw) -> Array:
-    """Whether no noise turns output i off on input e_i: B ||W_i||_1 <= ||W_i||^2, B = sigma*bound.
+    """Whether no noise turns output i off on input e_i: B ‖W_i‖₁ ≤ ‖W_i‖², B = σ·bound.
 
-    Exact.  w : (..., m); False for unbounded laws.
+    Exact; False for unbounded laws. w : (…, m); sigma : σ; law : of the noise.
+    Source: theory/README, section 6.
     """
     v = real("w", w)
     reach = sigma * law.bound * np.sum(np.abs(v), axis=-1)
@@ -317,10 +339,12 @@ def own_output_stays_on(w: ArrayLike, sigma: float, law: NoiseLaw) -> Array:
 
 
 def kurtosis_correction(g: ArrayLike, w: ArrayLike, sigma: float, kurtosis: float) -> Array:
-    """First correction of f to its normal form, -(kappa sigma ||w||_4^4 / 12 ||w||^3) g phi(g/s).
+    """First correction of f to its normal form, −(κ σ ‖w‖₄⁴ / 12 ‖w‖³) g φ(g/s).
 
-    The fourth cumulant of z in an Edgeworth expansion.  For g < 0 and kappa < 0 a sparser w costs
-    less: the paper's sign, without a step size.  g : (...), w : (m,).
+    The fourth cumulant of z in an Edgeworth expansion. For g < 0 and κ < 0 a sparser w costs
+    less: the paper's sign, without a step size.
+
+    g : any shape; w : (m,); sigma, kurtosis : σ, κ. Source: theory/README, section 6.
     """
     v, x = real("w", w), real("g", g)
     size = float(np.linalg.norm(v))
@@ -329,21 +353,23 @@ def kurtosis_correction(g: ArrayLike, w: ArrayLike, sigma: float, kurtosis: floa
 
 
 def kurtosis_correction_error(g: ArrayLike, w: ArrayLike, sigma: float, law: NoiseLaw) -> Array:
-    """The next terms over the first: how far ``kurtosis_correction`` can be trusted.
+    """The next terms over the first: how far `kurtosis_correction` can be trusted.
 
-        f - f_normal = s^2 phi(x) [-kappa r_4 x/12 - kappa_6 r_6 He_3(x)/360
-                                   - kappa^2 r_4^2 He_5(x)/576 + ...]
+        f − f_normal = s² φ(x) [−κ r₄ x/12 − κ₆ r₆ He₃(x)/360
+                                   − κ² r₄² He₅(x)/576 + …]
 
-    x = g/s, r_p = sum_k (w_k/||w||)^p.  For rows with r_4 <= 0.1 and where it is below 0.3 in
+    x = g/s, r_p = Σ_k (w_k/‖w‖)^p. For rows with r₄ ≤ 0.1 and where it is below 0.3 in
     size, the true error is 1.3 times this, and 0.05, at most (bipolar, uniform, Laplace): from
-    |x| <= 3 at r_4 = 0.1 to beyond 3.5 at 0.03.  For r_4 near 1 the law of z is a few atoms and
-    no expansion holds.  NaN without a sixth cumulant.  g : (...), w : (m,).
+    |x| ≤ 3 at r₄ = 0.1 to beyond 3.5 at 0.03. For r₄ near 1 the law of z is a few atoms and
+    no expansion holds. NaN without a sixth cumulant.
+
+    g : any shape; w : (m,); sigma : σ; law : of the noise.
     """
     v, t = real("w", w), real("g", g)
     unit = v / np.linalg.norm(v)
     x = t / (sigma * float(np.linalg.norm(v)))
     r4, r6 = float(np.sum(unit**4)), float(np.sum(unit**6))
-    # E F^(k) for F = ReLU(x + z)^2 is 2 d^(k-3)/dx^(k-3) phi(x) = 2 (-1)^(k-3) He_(k-3) phi.
+    # E F^(k) for F = ReLU(x + z)² is 2 d^(k−3)/dx^(k−3) φ(x) = 2 (−1)^(k−3) He_(k−3) φ.
     first = -law.kurtosis * r4 * x / 12
     he3, he5 = x**3 - 3 * x, x**5 - 10 * x**3 + 15 * x
     second = -law.sixth_cumulant * r6 * he3 / 360 - law.kurtosis**2 * r4**2 * he5 / 576
@@ -354,11 +380,13 @@ def kurtosis_correction_error(g: ArrayLike, w: ArrayLike, sigma: float, law: Noi
 def residual_interference(n: ArrayLike, sigma: ArrayLike, law: NoiseLaw | None = None) -> Array:
     """Bound on each pair's noisy interference once all overlaps are as low as they can all be.
 
-        f(-1/(n-1)) <= 2 sigma^2 exp(-1 / (2 (n-1)^2 sigma^2)),     ||W_j|| = 1
+        f(−1/(n−1)) ≤ 2 σ² exp(−1 / (2 (n−1)² σ²)),     ‖W_j‖ = 1
 
-    n unit encodings can have G_ij = -1/(n-1) for all pairs and no less.  Holds for laws with
-    sub-Gaussian tails (bipolar, uniform, normal); ValueError for others.  So the noise that
-    matters has sigma >~ 1/(n-1), not a power law.  Source: theory/README, section 6.
+    n unit encodings can have G_ij = −1/(n−1) for all pairs and no less. So the noise that matters
+    has σ ≳ 1/(n−1), and its effect is not a power of σ.
+
+    n, sigma : broadcast; law : of the noise, with sub-Gaussian tails (bipolar, uniform, normal).
+    Source: theory/README, section 6. Raises ValueError for other laws, or n < 2.
     """
     if law is not None:
         require(law.subgaussian, "a law with sub-Gaussian tails", law.name, "use bipolar noise")
@@ -367,26 +395,26 @@ def residual_interference(n: ArrayLike, sigma: ArrayLike, law: NoiseLaw | None =
     return np.asarray(2 * s**2 * np.exp(-1 / (2 * (count - 1) ** 2 * s**2)))
 
 
-# Where noise leads -------------------------------------------------------------------------------
+# Simplices, the end states -----------------------------------------------------------------------
 
 
 def simplex_with_one_stuck(n: int) -> Array:
-    """n unit encodings, all overlaps -1/(n-1), turned so that n-1 of them are sparse: (n, n-1).
+    """n unit encodings, all overlaps −1/(n−1), turned so that n−1 of them are sparse: (n, n−1).
 
-        W_i = a e_i - b (1 - e_i),  i < n;      W_n = -(1, ..., 1)/sqrt(n-1)
-        b = (sqrt(n) - 1)/(n-1)^(3/2),      a = 1/sqrt(n-1) + (n-2) b
+        W_i = a e_i − b (1 − e_i),  i < n;  W_n = −(1, …, 1)/√(n−1)
+        b = (√n − 1)/(n−1)^(3/2),      a = 1/√(n−1) + (n−2) b
 
-    Interference under noise of sigma >~ 1/(n-1) repels every pair until, for m >= n-1, the
+    Interference under noise of σ ≳ 1/(n−1) repels every pair until, for m ≥ n−1, the
     encodings are nearly a regular simplex, whose sum is zero: that fixes the last one once the
-    others are on neurons of their own.  It is figure 7's stuck encoding, ||W_n||_4^4 = 1/(n-1), and
-    figure 4's end value for bipolar noise, 0.794 in the mean at n = 8.  (The flow at n = 8,
-    sigma = 0.15 ends close by, at directions of mean fourth norm 0.808, cosines -0.161 with the
-    stuck encoding and -0.136 without.)  What is left of the flow is a rotation, and to the order
-    of ``kurtosis_correction`` noise with kappa < 0 climbs sum_i ||W_i||_4^4 there.  This is a
-    maximum of it for n >= 4; that no other than ``simplex_alike`` is one is a conjecture (240
-    ascents, n = 3 ... 16, m up to 20; of 118 runs of the flow to t = 2000, n = 16, 32, 64, bipolar
+    others are on neurons of their own. It is figure 7's stuck encoding, ‖W_n‖₄⁴ = 1/(n−1), and
+    figure 4's end value for bipolar noise, 0.794 in the mean at n = 8. (The flow at n = 8,
+    σ = 0.15 ends close by, at directions of mean fourth norm 0.808, cosines −0.161 with the
+    stuck encoding and −0.136 without.) What is left of the flow is a rotation, and to the order
+    of `kurtosis_correction` noise with κ < 0 climbs Σ_i ‖W_i‖₄⁴ there. This is a
+    maximum of it for n ≥ 4; that no other than `simplex_alike` is one is a conjecture (240
+    ascents, n = 3 … 16, m up to 20; of 118 runs of the flow to t = 2000, n = 16, 32, 64, bipolar
     and uniform noise, 107 ended within 0.003 of this mean fourth norm, 10 within 0.012 of the
-    other, and one still moved).  Zero columns may be added, columns permuted and negated.
+    other, and one still moved). Zero columns may be added, columns permuted and negated.
     """
     require(n >= 3, "n >= 3", n, "two encodings are opposite: 1 and -1 on one neuron")
     k = n - 1
@@ -396,10 +424,10 @@ def simplex_with_one_stuck(n: int) -> Array:
 
 
 def simplex_alike(n: int) -> Array:
-    """The same simplex turned so that its encodings are alike, W = sqrt(n/(n-1)) (I - 1/n): (n, n).
+    """The same simplex turned so that its encodings are alike, W = √(n/(n−1)) (I − 1/n): (n, n).
 
-    It needs one neuron more.  Also a maximum, for n >= 5, of a mean ||W_i||_4^4 below that of
-    ``simplex_with_one_stuck`` for n <= 12 and above it for n >= 13.
+    It needs one neuron more. Also a maximum, for n ≥ 5, of a mean ‖W_i‖₄⁴ below that of
+    `simplex_with_one_stuck` for n ≤ 12 and above it for n ≥ 13.
     """
     require(n >= 2, "n >= 2", n, "one encoding has no overlap")
     return np.asarray(math.sqrt(n / (n - 1)) * (np.eye(n) - 1 / n))
@@ -425,7 +453,7 @@ def _phi(x: ArrayLike) -> Array:
 
 
 def _patterns(v: Array, law: NoiseLaw) -> Array:
-    """(2^m, m) signs."""
+    """(2ᵐ, m) signs."""
     m = v.shape[-1]
     require(law.name == "bipolar", "bipolar noise", law.name, "use method='fourier'")
     require(m <= _MOST_PATTERNS, f"m <= {_MOST_PATTERNS}", m, "use method='fourier'")
@@ -433,12 +461,12 @@ def _patterns(v: Array, law: NoiseLaw) -> Array:
 
 
 def _sums(v: Array, sigma: float, law: NoiseLaw) -> Array:
-    """(2^m,) values of w.xi, one per pattern."""
+    """(2ᵐ,) values of w·ξ, one per pattern."""
     return np.asarray(sigma * (_patterns(v, law) @ v))
 
 
 def _defect(v: Array, law: NoiseLaw) -> Callable[[Array], Array]:
-    """exp(-u^2/2) - psi(u/s)."""
+    """exp(−u²/2) − ψ(u/s)."""
     unit = v / np.linalg.norm(v)
 
     def defect(u: Array) -> Array:
@@ -451,7 +479,7 @@ def _defect(v: Array, law: NoiseLaw) -> Callable[[Array], Array]:
 
 
 _LAST = 2000.0
-"""Where the Fourier integrals are cut off: beyond it at most 1/(pi 2000^2) s^2 of f is missing."""
+"""Where the Fourier integrals are cut off: beyond it at most 1/(π 2000²) s² of f is missing."""
 
 
 def _nodes(x: Array) -> tuple[Array, Array]:
@@ -465,7 +493,7 @@ def _nodes(x: Array) -> tuple[Array, Array]:
 
 
 def _fourier(wave: Callable[[Array], Array], x: Array, h: Callable[[Array], Array]) -> Array:
-    """(2/pi) int_0^oo wave(x u) h(u) du."""
+    """(2/π) ∫₀^∞ wave(x u) h(u) du."""
     u, weight = _nodes(x)
     values = weight * h(u)
     return 2 / math.pi * np.array([wave(t * u) @ values for t in x.ravel()]).reshape(x.shape)

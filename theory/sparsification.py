@@ -2,15 +2,15 @@
 
 With interference off the rows decouple and each coordinate obeys, while it is non-zero,
 
-    d|W_k|/dt = c (1 - ||W||^2) |W_k| - lambda
+    d|W_k|/dt = c (1 − ‖W‖²) |W_k| − λ
 
-With a_1 >= a_2 >= ... the initial sizes, everything follows from two scalars E and S:
-|W_k(t)| = E(t) (a_k - S(t))_+.  Coordinate k dies exactly when S reaches a_k; the l1 norm falls
-like 1/(lambda t) on the way.  Row functions work along the last axis and broadcast over others.
+With a₁ ≥ a₂ ≥ … the initial sizes, everything follows from two scalars E and S:
+|W_k(t)| = E(t) (a_k − S(t))₊. Coordinate k dies exactly when S reaches a_k; the ℓ1 norm falls
+like 1/(λt) on the way. Row functions work along the last axis and broadcast over others.
 
-First come the statements about a given row, then appendix B.  The limit of a Gaussian row of many
-coordinates, and the paper's Theta law, are in ``theory.universal`` and offered from here too.
-Times are flow time; (c, lambda, t) describes the same path as (1, lambda/c, c t).
+First come the statements about a given row, then appendix B. The limit of a Gaussian row of many
+coordinates, and the paper's Θ law, are in `theory.universal` and offered from here too.
+Times are flow time; (c, λ, t) describes the same path as (1, λ/c, c t).
 
 Sources: paper, section 2.4 and appendix B; theory/README, section 2.
 """
@@ -61,10 +61,10 @@ __all__ = [
 def threshold(norm_squared: ArrayLike, lam: ArrayLike, *, c: ArrayLike = 1.0) -> Array:
     """Size above which a weight grows and below which it shrinks.
 
-        theta = lambda / (c (1 - ||W||^2))
+        θ = λ / (c (1 − ‖W‖²))
 
-    norm_squared : ||W_i||^2, below 1 (at or above 1 every weight shrinks: infinity is returned).
-    Exact.  Source: paper, section 2.4.  Raises ValueError unless lambda >= 0, c > 0.
+    norm_squared, lam, c : broadcast; at ‖W_i‖² ≥ 1 every weight shrinks, and infinity is returned.
+    Exact. Source: paper, section 2.4. Raises ValueError unless λ ≥ 0, c > 0.
     """
     growth = positive("c", c) * (1 - non_negative("norm_squared", norm_squared))
     lam_ = non_negative("lam", lam)
@@ -75,11 +75,11 @@ def threshold(norm_squared: ArrayLike, lam: ArrayLike, *, c: ArrayLike = 1.0) ->
 def gamma(shift: ArrayLike, largest: ArrayLike) -> Array:
     """The stretch of relative gaps, in closed form.
 
-        gamma = a_1 / (a_1 - S),      1 - W_k/W_1 = gamma (1 - a_k/a_1)
+        γ = a₁ / (a₁ − S),      1 − W_k/W₁ = γ (1 − a_k/a₁)
 
-    It solves the paper's gamma' = (lambda/W_1) gamma, gamma(0) = 1.  Exact.
+    It solves the paper's γ' = (λ/W₁) γ, γ(0) = 1. Exact.
 
-    shift : S in [0, a_1);  largest : a_1.  Source: paper, appendix B; theory/README, section 2.
+    shift : S in [0, a₁); largest : a₁. Source: paper, appendix B; theory/README, section 2.
     Raises ValueError outside that range.
     """
     shift_, largest_ = non_negative("shift", shift), positive("largest", largest)
@@ -88,22 +88,24 @@ def gamma(shift: ArrayLike, largest: ArrayLike) -> Array:
 
 
 def gamma_rate(relative_gap: ArrayLike, winner: ArrayLike, lam: ArrayLike) -> Array:
-    """Rate of a relative gap 1 - W_k/W_1 (and of gamma itself): (lambda / W_1) * gap.
+    """Rate of a relative gap 1 − W_k/W₁ (and of γ itself): (λ/W₁)·gap.
 
-    Exact while W_k > 0; it does not involve W_k, which is why one gamma serves all k.
-    Source: paper, appendix B.  Raises ValueError unless W_1 > 0.
+    Exact while W_k > 0; it does not involve W_k, which is why one γ serves all k.
+
+    relative_gap, winner, lam : 1 − W_k/W₁, W₁ and λ, broadcast.
+    Source: paper, appendix B. Raises ValueError unless W₁ > 0.
     """
     rate = non_negative("lam", lam) / positive("winner", winner)
     return np.asarray(rate * np.asarray(relative_gap))
 
 
 def affine_law(start: ArrayLike, winner: ArrayLike, stretch: ArrayLike) -> Array:
-    """Non-zero weights at time t from the start, the winner's size and gamma.
+    """Non-zero weights at time t from the start, the winner's size and γ.
 
-        W_k(t) = (W_1(t) (1 - gamma) + gamma W_1(t)/W_1(0) W_k(0))_+
+        W_k(t) = (W₁(t) (1 − γ) + γ W₁(t)/W₁(0) W_k(0))₊
 
-    start : (..., m) sizes at t = 0, the largest of the last axis being W_1(0);
-    winner : W_1(t), (...);  stretch : gamma(t), (...).  Exact.
+    start : (…, m) sizes at t = 0, the largest of the last axis being W₁(0);
+    winner : W₁(t), (…); stretch : γ(t), (…). Exact.
     Source: paper, appendix B.
     """
     start_ = non_negative("start", start)
@@ -114,7 +116,10 @@ def affine_law(start: ArrayLike, winner: ArrayLike, stretch: ArrayLike) -> Array
 
 
 def winner_is_unique(row: ArrayLike) -> NDArray[np.bool_]:
-    """Whether the largest size is attained once; then it wins, tied winners never separate."""
+    """Whether the largest size is attained once; then it wins, whereas tied winners never separate.
+
+    row : (…, m).
+    """
     size = np.sort(np.abs(real("row", row)), axis=-1)
     alone = size.shape[-1] == 1
     return np.asarray(size[..., -1] > (0.0 if alone else size[..., -2]))
@@ -124,24 +129,24 @@ def winner_is_unique(row: ArrayLike) -> NDArray[np.bool_]:
 class SortedRow:
     """Initial sizes of rows, sorted, with the running moments every formula here is made of.
 
-    Everything is kept relative to the largest size a_1, through the gaps d_k = a_1 - a_k and
-    D = a_1 - S.  Gaps of tied weights are exactly zero and variances are sums of squares, so
-    nothing cancels however close the race.  With k survivors, mean gap dbar_k and V_k the sum of
+    Everything is kept relative to the largest size a₁, through the gaps d_k = a₁ − a_k and
+    D = a₁ − S. Gaps of tied weights are exactly zero and variances are sums of squares, so
+    nothing cancels however close the race. With k survivors, mean gap d̄_k and V_k the sum of
     their squared deviations,
 
-        Q = sum_k (a_k - S)_+^2 = k (D - dbar_k)^2 + V_k,     P = sum_k (a_k - S)_+ = k (D - dbar_k)
+        Q = Σ_k (a_k − S)₊² = k (D − d̄_k)² + V_k,     P = Σ_k (a_k − S)₊ = k (D − d̄_k)
 
-    Build it with ``SortedRow.of(weights)``.  Source: theory/README, section 2.
+    Build it with `SortedRow.of(weights)`. Source: theory/README, section 2.
     """
 
     gaps: Array
-    """(..., m) a_1 - a_k, ascending from 0"""
+    """(…, m) a₁ − a_k, ascending from 0"""
     largest: Array
-    """(...) a_1"""
+    """(…) a₁"""
 
     @classmethod
     def of(cls, weights: ArrayLike) -> SortedRow:
-        """Sort |weights| : (..., m).  Raises ValueError for NaN, infinity or an empty row."""
+        """Sort |weights| : (…, m). Raises ValueError for NaN, infinity or an empty row."""
         size = np.abs(real("weights", weights))
         require(
             size.ndim >= 1 and size.shape[-1] >= 1 and bool(np.isfinite(size).all()),
@@ -155,18 +160,18 @@ class SortedRow:
 
     @cached_property
     def counts(self) -> Array:
-        """(m,) the numbers of survivors 1 ... m."""
+        """(m,) the numbers of survivors 1 … m."""
         return np.arange(1, self.gaps.shape[-1] + 1, dtype=np.float64)
 
     @cached_property
     def mean_gaps(self) -> Array:
-        """(..., m) dbar_k, the mean of the k smallest gaps."""
+        """(…, m) d̄_k, the mean of the k smallest gaps."""
         return np.asarray(np.cumsum(self.gaps, axis=-1) / self.counts)
 
     @cached_property
     def spreads(self) -> Array:
-        """(..., m) V_k = sum of squared deviations of the k largest sizes from their mean."""
-        # Welford: V_k = V_{k-1} + (d_k - dbar_{k-1})^2 (k-1)/k, a sum of squares throughout.
+        """(…, m) V_k = sum of squared deviations of the k largest sizes from their mean."""
+        # Welford: V_k = V_{k−1} + (d_k − d̄_{k−1})² (k−1)/k, a sum of squares throughout.
         step = np.zeros_like(self.gaps)
         k = self.counts[1:]
         step[..., 1:] = (self.gaps[..., 1:] - self.mean_gaps[..., :-1]) ** 2 * ((k - 1) / k)
@@ -174,16 +179,16 @@ class SortedRow:
 
     @property
     def norm(self) -> Array:
-        """(...) ||W(0)||."""
+        """(…) ‖W(0)‖."""
         return np.sqrt(self.moments(np.zeros_like(self.largest))[2])
 
     def survivors(self, shift: ArrayLike) -> NDArray[np.int64]:
-        """(...) number of a_k above S, i.e. of gaps below D."""
+        """(…) number of a_k above S, i.e. of gaps below D. shift : S, (…)."""
         room = self.largest - np.asarray(shift, dtype=np.float64)
         return np.asarray((self.gaps < room[..., None]).sum(axis=-1))
 
     def moments(self, shift: ArrayLike) -> tuple[NDArray[np.int64], Array, Array]:
-        """(m', P, Q) at shift S : (...), for S in [0, a_1)."""
+        """(m', P, Q) at shift S : (…), for S in [0, a₁)."""
         room = self.largest - np.asarray(shift, dtype=np.float64)
         alive = self.survivors(shift)
         pick = np.maximum(alive - 1, 0)[..., None]
@@ -198,10 +203,10 @@ class SortedRow:
     ) -> tuple[Array, Array]:
         """(dN/dt, dS/dt), the two-scalar right-hand side in its well-conditioned form.
 
-            N' = c (1 - N^2) N - lambda r,    S' = lambda sqrt(Q) / N,    r = P / sqrt(Q)
+            N' = c (1 − N²) N − λ r,    S' = λ √Q / N,    r = P / √Q
 
-        N = ||W(t)|| : (...),  S : (...) in [0, a_1).  Exact: |W_k| = N (a_k - S)_+ / sqrt(Q) and
-        ||W||_1 = N r.  For one survivor r = 1 and N alone matters (S tends to a_1).
+        norm, shift : N = ‖W(t)‖ and S in [0, a₁), (…) each. Exact: |W_k| = N (a_k − S)₊ / √Q and
+        ‖W‖₁ = N r. For one survivor r = 1 and N alone matters (S tends to a₁).
         Source: theory/README, section 2.
         """
         n_, lam_ = np.asarray(norm, dtype=np.float64), non_negative("lam", lam)
@@ -211,7 +216,7 @@ class SortedRow:
         return np.asarray(growth - lam_ * total / root), np.asarray(lam_ * root / n_)
 
     def weights(self, norm: ArrayLike, shift: ArrayLike) -> Array:
-        """(..., m) sizes at (N, S), in descending order: N (a_k - S)_+ / sqrt(Q)."""
+        """(…, m) sizes at (N, S), in descending order: N (a_k − S)₊ / √Q."""
         room = (self.largest - np.asarray(shift, dtype=np.float64))[..., None]
         scale = (np.asarray(norm) / np.sqrt(self.moments(shift)[2]))[..., None]
         return np.asarray(scale * np.maximum(room - self.gaps, 0.0))
@@ -219,12 +224,12 @@ class SortedRow:
 
 @dataclass(frozen=True)
 class ExtinctionSchedule:
-    """When each weight of a row dies, in closed form; made by ``extinction_schedule``."""
+    """When each weight of a row dies, in closed form; made by `extinction_schedule`."""
 
     row: SortedRow
     """the start"""
     times: Array
-    """(..., m) death time of the k-th largest weight; infinity for the winner (and its ties)"""
+    """(…, m) death time of the k-th largest weight; infinity for the winner (and its ties)"""
     lam: float
     """l1 strength"""
     c: float
@@ -233,18 +238,18 @@ class ExtinctionSchedule:
     """0: leading order, 1: with the first correction"""
 
     def survivors(self, time: ArrayLike) -> NDArray[np.int64]:
-        """Number m' of non-zero weights at ``time``; times broadcast in front of the row axes."""
+        """Number m' of non-zero weights at `time`; times broadcast in front of the row axes."""
         at = np.asarray(time, dtype=np.float64)
         if self.times.ndim == 1:
             return np.asarray(np.searchsorted(-self.times, -at, side="left"))
         return np.asarray((self.times > at[..., None]).sum(axis=-1))
 
     def l1_at_extinctions(self) -> Array:
-        """(..., m) ||W||_1 at the moment the k-th largest weight dies (S = a_k).
+        """(…, m) ‖W‖₁ at the moment the k-th largest weight dies (S = a_k).
 
-            leading order  r,      first order  r (1 - lambda r / 2c),      r = P / sqrt(Q)
+            leading order  r,      first order  r (1 − λ r / 2c),      r = P / √Q
 
-        with ||W|| = 1 - lambda r / 2c quasi-steady, so first order needs t >> 1/c.  The winner's
+        with ‖W‖ = 1 − λ r / 2c quasi-steady, so first order needs t ≫ 1/c. The winner's
         entry is the limit r = 1 (or sqrt of the number of ties).
         """
         row = self.row
@@ -261,18 +266,20 @@ def extinction_schedule(
 ) -> ExtinctionSchedule:
     """Death times of all weights of a row, without integrating anything: O(m log m).
 
-        leading order    lambda t = T(S) = int_0^S ds / sqrt(Q(s)),     t_k = T(a_k) / lambda
-        first order      t + off(t) = T(S)/lambda - (1/4c) ln(Q(0)/Q(S))
+        leading order    λt = T(S) = ∫₀^S ds / √(Q(s)),     t_k = T(a_k) / λ
+        first order      t + off(t) = T(S)/λ − (1/4c) ln(Q(0)/Q(S))
 
-    Q is quadratic between extinctions, so T is a finite sum of arsinh pieces (1/sqrt(k))
-    arsinh((S - mu) sqrt(k/V)), logarithms where V = 0.  off(t) is what growing (or shrinking) to
-    unit length costs, see ``start_offset``; for t >> 1/c it is the constant t_off.
+    Q is quadratic between extinctions, so T is a finite sum of arsinh pieces (1/√k)
+    arsinh((S − ā) √(k/V)) with ā the mean initial size of the k survivors, or of logarithms where
+    V = 0. off(t) is what growing (or shrinking) to
+    unit length costs, see `start_offset`; for t ≫ 1/c it is the constant t_off.
 
-    Assumptions: ``row_survives``, and lambda ||W(0)||_1 / c small.  Error in t: O(1/c) at
-    leading order (relative error O(lambda)), O(lambda) at first order.
+    Assumptions: `row_survives`, and λ ‖W(0)‖₁ / c small. Error in t: O(1/c) at
+    leading order (relative error O(λ)), O(λ) at first order.
 
-    weights : (..., m), signs are ignored.  Source: theory/README, section 2.
-    Raises ValueError unless lambda > 0, c > 0, order in (0, 1).
+    weights : (…, m), signs are ignored; lam, c : λ, c; order : 0 or 1.
+    Source: theory/README, section 2.
+    Raises ValueError unless λ > 0, c > 0, order in (0, 1).
     """
     lam_, c_ = float(positive("lam", lam)), float(positive("c", c))
     require(order in (0, 1), "order 0 or 1", order, "higher orders are not worked out")
@@ -290,9 +297,9 @@ def extinction_schedule(
 
 
 def _schedule_integral(row: SortedRow) -> tuple[Array, Array]:
-    """T(a_k) and Q(a_k), each (..., m), for descending k = 1 ... m."""
+    """T(a_k) and Q(a_k), each (…, m), for descending k = 1 … m."""
     k, gaps, spread = row.counts, row.gaps, row.spreads
-    # While exactly k survive, D = a_1 - S runs from the next gap (or a_1 at the start) to d_k.
+    # While exactly k survive, D = a₁ − S runs from the next gap (or a₁ at the start) to d_k.
     begin = np.concatenate([gaps[..., 1:], row.largest[..., None]], axis=-1) - row.mean_gaps
     end = gaps - row.mean_gaps
     flat = spread <= 0
@@ -306,7 +313,7 @@ def _schedule_integral(row: SortedRow) -> tuple[Array, Array]:
     return np.asarray(total), np.asarray(k * end**2 + spread)
 
 
-# --- Appendix B -----------------------------------------------------------------------------
+# Appendix B --------------------------------------------------------------------------------------
 
 
 def l1_rate(
@@ -317,22 +324,23 @@ def l1_rate(
     *,
     c: ArrayLike = 1.0,
 ) -> Array:
-    """Rate of the l1 norm with interference off; exact.
+    """Rate of the ℓ1 norm with interference off; exact.
 
-        d||W||_1/dt = c (1 - ||W||^2) ||W||_1 - lambda m'
+        d‖W‖₁/dt = c (1 − ‖W‖²) ‖W‖₁ − λ m'
 
-    All arguments broadcast.  Source: paper, appendix B, first line.
+    norm1, norm_squared, survivors, lam, c : ‖W‖₁, ‖W‖², m', λ, c, broadcast.
+    Source: paper, appendix B, first line.
     """
     growth = positive("c", c) * (1 - non_negative("norm_squared", norm_squared))
     return np.asarray(growth * np.asarray(norm1) - non_negative("lam", lam) * np.asarray(survivors))
 
 
 def relative_variance(row: ArrayLike) -> Array:
-    """Var X / (E X)^2 of the non-zero sizes of each row : (..., m) -> (...).
+    """Var X / (E X)² of the non-zero sizes of each row : (…, m) → (…).
 
-    In balance (d||W||^2/dt = 0) it gives the speed of sparsification,
-    -d||W||_1/dt = (lambda / ||W||^2) ||W||_1^2 * (Var X / (E X)^2).
-    Source: paper, appendix B.  Raises ValueError for a row of zeros.
+    In balance (d‖W‖²/dt = 0) it gives the speed of sparsification,
+    −d‖W‖₁/dt = (λ / ‖W‖²) ‖W‖₁²·(Var X / (E X)²).
+    Source: paper, appendix B. Raises ValueError for a row of zeros.
     """
     size = np.abs(real("row", row))
     alive = (size > 0).sum(axis=-1)
@@ -343,16 +351,16 @@ def relative_variance(row: ArrayLike) -> Array:
 
 
 def relative_variance_bounds(weights: ArrayLike) -> tuple[Array, Array]:
-    """Bounds on the relative variance while m' weights survive, for every m' = 1 ... m.
+    """Bounds on the relative variance while m' weights survive, for every m' = 1 … m.
 
-        Var_m' / (mean_m' - a_{m'+1})^2  <=  Var X / (E X)^2  <=  Var_m' / (mean_m' - a_m')^2
+        Var_m' / (mean_m' − a_{m'+1})²  ≤  Var X / (E X)²  ≤  Var_m' / (mean_m' − a_m')²
 
-    Var_m', mean_m' : of the m' largest initial sizes; a_{m+1} := 0.  Exact for the flow with
+    Var_m', mean_m' : of the m' largest initial sizes; a_{m+1} := 0. Exact for the flow with
     interference off: translation by S in [a_{m'+1}, a_m') is all that happens to the ratio.
     Where all survivors are tied both bounds are 0.
 
-    weights : (..., m) at t = 0 (or ``half_normal_quantiles``) -> two arrays (..., m), entry
-    m' - 1 for m' survivors.  Source: paper, appendix B and figure 6.
+    weights : (…, m) at t = 0 (or `half_normal_quantiles`) → two arrays (…, m), entry
+    m' − 1 for m' survivors. Source: paper, appendix B and figure 6.
     """
     row = SortedRow.of(weights)
     variance = row.spreads / row.counts

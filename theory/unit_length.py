@@ -1,10 +1,10 @@
 """Reaching unit length: feature benefit alone, solved, and the time it costs the slow flow.
 
-With lambda = 0 and interference off the length N = ||W|| of an encoding obeys the logistic
-equation N' = c (1 - N^2) N.  On the slow time 1/lambda this is over at once, but it shifts every
-later event by a constant.  Times are flow time; everything broadcasts.
+With λ = 0 and interference off the length N = ‖W‖ of an encoding obeys the logistic
+equation N' = c (1 − N²) N. On the slow time 1/λthis is over at once, but it shifts every
+later event by a constant. Times are flow time; everything broadcasts.
 
-Source: theory/README, section 2 (t_off).
+Source: theory/README, section 2.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ __all__ = ["inverse_norm", "start_offset", "undo_start_offset"]
 
 
 def inverse_norm(time: ArrayLike, norm: ArrayLike, *, c: float = 1.0) -> Array:
-    """Y(t) = 1/||W(t)|| under feature benefit alone; exact.
+    """Y(t) = 1/‖W(t)‖ under feature benefit alone; exact.
 
-        Y(t) = sqrt(1 + (1/||W(0)||^2 - 1) e^(-2ct))
+        Y(t) = √(1 + (1/‖W(0)‖² − 1) e^(−2ct))
 
-    time >= 0 and norm = ||W(0)|| > 0 broadcast.  Raises ValueError otherwise.
+    time, norm : t ≥ 0 and ‖W(0)‖ > 0, broadcast; c : strength of feature benefit.
+    Raises ValueError for values out of range.
     """
     excess = 1 / positive("norm", norm) ** 2 - 1
     fade = np.exp(-2 * positive("c", c) * non_negative("time", time))
@@ -30,23 +31,25 @@ def inverse_norm(time: ArrayLike, norm: ArrayLike, *, c: float = 1.0) -> Array:
 
 
 def start_offset(time: ArrayLike, norm: ArrayLike, *, c: float = 1.0) -> Array:
-    """Time that starting away from unit length costs, up to ``time``, at lambda = 0.
+    """Time that starting away from unit length costs, up to `time`, at λ = 0.
 
-        off(t) = int_0^t (Y - 1) dt' = (1/c) [(Y_0 - Y) - ln((1 + Y_0) / (1 + Y))],
-        Y = 1/||W(t)|| as in ``inverse_norm``,    Y_0 = 1/||W(0)||
+        off(t) = ∫₀^t (Y − 1) dt' = (1/c) [(Y₀ − Y) − ln((1 + Y₀) / (1 + Y))],
+        Y = 1/‖W(t)‖ as in `inverse_norm`,    Y₀ = 1/‖W(0)‖
 
-    For t = infinity this is t_off = (1/c) [(Y_0 - 1) - ln((1 + Y_0)/2)].  Exact at lambda = 0.
-    time (flow time) and norm broadcast.  Source: theory/README, section 2, there for t >> 1/c.
+    For t = ∞ this is t_off = (1/c) [(Y₀ − 1) − ln((1 + Y₀)/2)]. Exact at λ = 0.
+    time, norm, c : as in `inverse_norm`. Source: theory/README, section 2.
     """
     first, now = inverse_norm(0.0, norm, c=c), inverse_norm(time, norm, c=c)
     return np.asarray(((first - now) - np.log((1 + first) / (1 + now))) / positive("c", c))
 
 
 def undo_start_offset(shifted: ArrayLike, norm: ArrayLike, *, c: float = 1.0) -> Array:
-    """The time t >= 0 with t + off(t) = ``shifted`` (0 where ``shifted`` is negative).
+    """The time t ≥ 0 with t + off(t) = `shifted` (0 where `shifted` is negative).
 
-    Newton's method from max(shifted - t_off, 0): t + off(t) is concave for ||W(0)|| < 1 and
+    Newton's method from max(shifted − t_off, 0): t + off(t) is concave for ‖W(0)‖ < 1 and
     convex for > 1, and that start lies on the side from which convergence is monotone.
+
+    shifted, norm : broadcast; c : strength of feature benefit.
     """
     goal, start = np.broadcast_arrays(real("shifted", shifted), positive("norm", norm))
     t = np.maximum(goal - start_offset(np.inf, start, c=c), 0.0)

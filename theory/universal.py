@@ -1,9 +1,9 @@
 """The universal law: a wide Gaussian encoding sparsifies along one curve, without constants.
 
-Interference off.  For m -> infinity with entries N(0, s^2/m) the sums over coordinates of
-``theory.sparsification`` become integrals over the half-normal distribution, and the state
-depends on lambda t sqrt(m) alone.  Beside it stand the paper's coarser statements of the same
-thing: the Theta law and the curve drawn in figure 2.  Times are flow time; arrays broadcast.
+Interference off. For m → ∞ with entries N(0, s²/m) the sums over coordinates of
+`theory.sparsification` become integrals over the half-normal distribution, and the state
+depends on λt√m alone. Beside it stand the paper's coarser statements of the same
+thing: the Θ law and the curve drawn in figure 2. Times are flow time; arrays broadcast.
 
 Sources: paper, section 2.4, figures 2 and 6; theory/README, section 2.
 """
@@ -39,27 +39,27 @@ _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
 def excess_mean(x: ArrayLike) -> Array:
-    """p(x) = E(|z| - x)_+ = 2(phi(x) - x Phibar(x)) for standard normal z, 0 <= x <= 10."""
+    """p(x) = E(|z| − x)₊ = 2(φ(x) − x Φ̄(x)) for standard normal z, 0 ≤ x ≤ 10."""
     x_ = _in_range(x)
     return np.asarray(2 * _density(x_) * (1 - x_ * _mills(x_)))
 
 
 def excess_square(x: ArrayLike) -> Array:
-    """q(x) = E(|z| - x)_+^2 = 2((1 + x^2) Phibar(x) - x phi(x)), 0 <= x <= 10.
+    """q(x) = E(|z| − x)₊² = 2((1 + x²) Φ̄(x) − x φ(x)), 0 ≤ x ≤ 10.
 
-    Relative accuracy about x^4 times machine precision (2e-12 at x = 10).
+    Relative accuracy about x⁴ times machine precision (2e-12 at x = 10).
     """
     x_ = _in_range(x)
     return np.asarray(2 * _density(x_) * ((1 + x_**2) * _mills(x_) - x_))
 
 
 def survivor_share(x: ArrayLike) -> Array:
-    """m'/m = 2 Phibar(x)."""
+    """m'/m = 2 Φ̄(x), 0 ≤ x ≤ 10."""
     return np.asarray(erfc(_in_range(x) / np.sqrt(2)))
 
 
 def leading_time(x: ArrayLike) -> Array:
-    """lambda t sqrt(m) = int_0^x du / sqrt(q(u)) at leading order, to about 1e-13 relative."""
+    """λt√m = ∫₀ˣ du / √(q(u)) at leading order, to about 1e-13 relative."""
     x_ = _in_range(x)
     panel = np.minimum((x_ / _KNOTS[1]).astype(np.int64), len(_KNOTS) - 2)
     return np.asarray(_time_at_knots()[panel] + _integrate(_KNOTS[panel], x_))
@@ -67,14 +67,14 @@ def leading_time(x: ArrayLike) -> Array:
 
 @dataclass(frozen=True)
 class UniversalLaw:
-    """State of a wide Gaussian row along its sparsification, in units free of m and lambda."""
+    """State of a wide Gaussian row along its sparsification, in units free of m and λ."""
 
     x: Array
-    """shift in units of the initial standard deviation, S sqrt(m) / ||W(0)||"""
+    """shift in units of the initial standard deviation, S √m / ‖W(0)‖"""
     time: Array
-    """lambda t sqrt(m)"""
+    """λt√m"""
     l1: Array
-    """||W||_1 / sqrt(m)"""
+    """‖W‖₁ / √m"""
     survivors: Array
     """m' / m"""
 
@@ -82,23 +82,23 @@ class UniversalLaw:
 def universal_law(x: ArrayLike, *, coupling: float = 0.0, norm: float = 1.0) -> UniversalLaw:
     """The law of sparsification for Gaussian starts, by its parameter x in [0, 10].
 
-        lambda t sqrt(m) = int_0^x du/sqrt(q),   ||W||_1/sqrt(m) = p/sqrt(q),   m'/m = 2 Phibar(x)
+        λt√m = ∫₀ˣ du/√q,   ‖W‖₁/√m = p/√q,   m'/m = 2 Φ̄(x)
 
-    at coupling 0 (leading order; relative error O(coupling)).  Otherwise, with
-    Lambda = lambda sqrt(m)/c, s = ||W(0)|| and Y = 1/||W|| as in ``start_offset``,
+    at coupling 0 (leading order; relative error O(coupling)). Otherwise, with
+    Λ = λ√m/c, s = ‖W(0)‖ and Y = 1/‖W‖ as in `start_offset`,
 
-        c (t + off(t)) Lambda = int_0^x du/sqrt(q) - (Lambda/4) ln(1/q)
-        ||W||_1/sqrt(m) = (p/sqrt(q)) (1/Y(t) - (Lambda/2) p/sqrt(q))
+        c (t + off(t)) Λ = ∫₀ˣ du/√q − (Λ/4) ln(1/q)
+        ‖W‖₁/√m = (p/√q) (1/Y(t) − (Λ/2) p/√q)
 
-    For t >> 1/c, where off(t) is the constant t_off, the error is O(Lambda^2) in both; before
-    that it is O(Lambda^2) in time and O(Lambda) in l1.  Limit m -> infinity at fixed x; a random
-    start adds fluctuations of relative size 1/sqrt(m'), a quantile start
-    (``half_normal_quantiles``) has none.
+    For t ≫ 1/c, where off(t) is the constant t_off, the error is O(Λ²) in both; before
+    that it is O(Λ²) in time and O(Λ) in ℓ1. Limit m → ∞ at fixed x; a random
+    start adds fluctuations of relative size 1/√m', a quantile start
+    (`half_normal_quantiles`) has none.
 
-    No constant is fitted, and ||W||_1 * lambda t = 1 + 2/x^2 + ...: the paper's Theta(1/lambda t)
+    No constant is fitted, and ‖W‖₁·λt = 1 + 2/x² + …: the paper's Θ(1/λt)
     has constant 1, approached logarithmically slowly (maximum 1.138 near x = 3).
 
-    x : any shape;  coupling : Lambda in [0, 1];  norm : s > 0.  Source: theory/README, section 2.
+    x : any shape; coupling : Λ in [0, 1]; norm : s > 0. Source: theory/README, section 2.
     Raises ValueError outside these ranges.
     """
     x_ = _in_range(x)
@@ -116,10 +116,12 @@ def universal_law(x: ArrayLike, *, coupling: float = 0.0, norm: float = 1.0) -> 
 
 
 def universal_law_at(time: ArrayLike, *, coupling: float = 0.0, norm: float = 1.0) -> UniversalLaw:
-    """``universal_law`` by time instead of x: the x whose lambda t sqrt(m) is ``time``.
+    """`universal_law` by time instead of x: the x whose λt√m is `time`.
 
-    time : lambda t sqrt(m) >= 0, any shape, at most its value at x = 10 (4e11).
-    Newton's method in ln t; the time map is increasing for coupling <= 1.
+    Newton's method in ln t; the time map is increasing for coupling ≤ 1.
+
+    time : λt√m ≥ 0, any shape, at most its value at x = 10 (4e11); coupling, norm : as in
+    `universal_law`.
     """
     _check_coupling(coupling)
     goal = non_negative("time", time)
@@ -152,12 +154,12 @@ def universal_law_at(time: ArrayLike, *, coupling: float = 0.0, norm: float = 1.
 
 
 def theta_law(time: ArrayLike, lam: ArrayLike, m: ArrayLike) -> Array:
-    """The paper's law for ||W_i||_1, its hidden constants set to 1.
+    """The paper's law for ‖W_i‖₁, its hidden constants set to 1.
 
-        sqrt(m) for t <= 1/(lambda sqrt(m)),   1/(lambda t) up to t = 1/lambda,   1 after
+        √m for t ≤ 1/(λ√m),   1/(λt) up to t = 1/λ,   1 after
 
-    The paper's theorem is with unknown constants; the true ones come from ``universal_law``.
-    time, lam, m : broadcast.  Independent of c.  Source: paper, section 2.4.
+    The paper's theorem is with unknown constants; the true ones come from `universal_law`.
+    time, lam, m : broadcast. Independent of c. Source: paper, section 2.4.
     """
     elapsed = non_negative("lam", lam) * non_negative("time", time)
     root = np.sqrt(positive("m", m))
@@ -165,12 +167,14 @@ def theta_law(time: ArrayLike, lam: ArrayLike, m: ArrayLike) -> Array:
 
 
 def paper_curve(time: ArrayLike, lam: ArrayLike, m: ArrayLike) -> tuple[Array, Array]:
-    """The curves drawn in the paper's figure 2: (||W||_1, m').
+    """The curves drawn in the paper's figure 2: (‖W‖₁, m').
 
-        ||W||_1 = max(1/(1/sqrt(m) + lambda t), 1),      m' = ||W||_1^2
+        ‖W‖₁ = max(1/(1/√m + λ t), 1),      m' = ‖W‖₁²
 
-    A drawn form, not a theorem: +25 % to -18 % off in l1 and up to 2.7-fold in m'.
-    time, lam, m : broadcast.  Source: paper, figure 2; theory/README, sections 2 and 7.
+    A drawn form, not a theorem. Against the universal law at leading order it is between +25 % and
+    −18 % off in ℓ1 and up to 2.7 times too low in m'.
+
+    time, lam, m : broadcast. Source: paper, figure 2; theory/README, sections 2 and 7.
     """
     elapsed = non_negative("lam", lam) * non_negative("time", time)
     norm1 = np.maximum(1 / (1 / np.sqrt(positive("m", m)) + elapsed), 1.0)
@@ -178,11 +182,12 @@ def paper_curve(time: ArrayLike, lam: ArrayLike, m: ArrayLike) -> tuple[Array, A
 
 
 def half_normal_quantiles(m: int, *, scale: float = 1.0) -> Array:
-    """Ideal Gaussian start: the mid-quantiles of |N(0, scale^2/m)|, descending, shape (m,).
+    """Ideal Gaussian start: the mid-quantiles of |N(0, scale²/m)|, descending, shape (m,).
 
-        a_k = (scale/sqrt(m)) * F^-1(1 - (k - 1/2)/m),    F the half-normal distribution
+        a_k = (scale/√m)·F⁻¹(1 − (k − 1/2)/m),    F the half-normal distribution
 
-    Source: paper, figure 6 ("idealized version that hits regular percentiles").
+    m, scale : number of weights, s. Source: paper, figure 6 ("idealized version that hits regular
+    percentiles").
     """
     require(m >= 1, "m >= 1", m, "a row has at least one weight")
     upper_tail = (np.arange(1, m + 1) - 0.5) / (2 * m)
@@ -194,7 +199,7 @@ def _density(x: Array) -> Array:
 
 
 def _mills(x: Array) -> Array:
-    """Phibar(x) / phi(x), without underflow."""
+    """Φ̄(x) / φ(x), without underflow."""
     return np.asarray(np.sqrt(np.pi / 2) * erfcx(x / np.sqrt(2)))
 
 
@@ -214,7 +219,7 @@ def _check_coupling(coupling: float) -> None:
 
 
 def _integrate(low: Array, high: Array) -> Array:
-    """Gauss-Legendre over [low, high] of 1/sqrt(q); panels of 0.05 leave only rounding error."""
+    """Gauss-Legendre over [low, high] of 1/√q; panels of 0.05 leave only rounding error."""
     half = (high - low) / 2
     u = low[..., None] + half[..., None] * (1 + _NODES)
     return np.asarray(half * (_NODE_WEIGHTS / np.sqrt(excess_square(u))).sum(axis=-1))

@@ -1,10 +1,10 @@
 """The interference-off flow, solved row by row through two scalars and evaluated at any time.
 
-    dW_ik/dt = (g0 - g1 ||W_i||^2) W_ik - lam sign(W_ik)
+    dW_ik/dt = (g₀ − g₁ ‖W_i‖²) W_ik − λ sign(W_ik)
 
-Feature benefit of strength c has g0 = g1 = c; weight decay mu adds -mu to g0. With E and S of one
-row, |W_ik(t)| = E(t) max(|W_ik(0)| - S(t), 0) (theory/README, section 2): nothing is approximate
-but the solution of one scalar equation per row, and where g1 or lam is 0 not even that.
+Feature benefit of strength c has g₀ = g₁ = c; weight decay μ adds −μ to g₀. With E and S of one
+row, |W_ik(t)| = E(t) max(|W_ik(0)| − S(t), 0) (theory/README, section 2): nothing is approximate
+but the solution of one scalar equation per row, and where g₁ or λ is 0 not even that.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _FOREVER = 1e300  # a flow time at which every closed form has reached its limit
 class ExactFlow:
     """The interference-off flow, evaluated at any time.
 
-        dW_ik/dt = (g0 - g1 ||W_i||^2) W_ik - lam sign(W_ik),   and zero is absorbing
+        dW_ik/dt = (g₀ − g₁ ‖W_i‖²) W_ik − λ sign(W_ik),   and zero is absorbing
 
     W0 : (n, m) initial weights, float32 or float64; a copy is kept, all work is done in float64.
-    growth_constant, growth_quadratic, lam : g0 (any sign), g1 >= 0, lam >= 0.
+    growth_constant, growth_quadratic, lam : g₀ (any sign), g₁ ≥ 0, λ ≥ 0.
 
-    Times are flow time. For lam > 0 a weight smaller than 1e-16 times the largest of its row counts
+    Times are flow time. For λ > 0 a weight smaller than 1e-16 times the largest of its row counts
     as zero. Where several weights of a row are equal and largest, they stay equal for ever.
-    ``stats`` counts steps, rejected steps and evaluations of the scalar equation, over all rows.
+    `stats` counts steps, rejected steps and evaluations of the scalar equation, over all rows.
 
     Raises ValueError for weights or coefficients outside these ranges. Source: theory/README,
     section 2; paper, section 3.1 and appendix B. Memory: the copy and three float64 arrays of the
@@ -78,7 +78,10 @@ class ExactFlow:
             self._follow()
 
     def weights(self, t: float) -> NDArray[np.floating]:
-        """W(t), shape (n, m), in the dtype of W0. ValueError for a negative or infinite time."""
+        """W(t), (n, m), in the dtype of W0.
+
+        t : flow time. Raises ValueError for a negative or infinite time.
+        """
         sigma, z = self._states(t)
         if self._law[2] == 0.0 or t == 0.0:  # keeps the smallest weights too
             with np.errstate(divide="ignore", over="ignore", under="ignore"):
@@ -90,7 +93,10 @@ class ExactFlow:
         return out
 
     def observables(self, times: ArrayLike) -> dict[str, NDArray]:
-        """Per row at k times: "l1", "l2" (norms), "l4" (sum of W_ik^4), "nonzeros"; each (k, n)."""
+        """Norms "l1" and "l2", "l4" (‖W_i‖₄⁴) and "nonzeros" of every row, each (k, n).
+
+        times : (k,) flow times, in any order.
+        """
         sigma, z = self._states(times)
         names = ("l1", "l2", "l4")
         out: dict[str, NDArray] = {name: np.empty(sigma.shape) for name in names}
@@ -102,9 +108,11 @@ class ExactFlow:
         return out
 
     def extinction_times(self, row: int = 0) -> Floats:
-        """Time (m,) at which each weight of a row reaches zero: inf where never, 0 for zeros.
+        """Time at which each weight of a row reaches zero, (m,): inf where never, 0 for zeros.
 
         The order is exactly that of |W0|: equal weights go together, smaller ones not later.
+
+        row : index of the feature.
         """
         d, _, _ = self._row(row)
         ordered = np.empty(d.size)
@@ -125,10 +133,12 @@ class ExactFlow:
         return times
 
     def stationary_time(self, tolerance: float, t_max: float = np.inf) -> float:
-        """Earliest time up to t_max at which every |dW_ik/dt| <= tolerance; inf if there is none.
+        """Earliest time up to t_max at which every |dW_ik/dt| ≤ tolerance; inf if there is none.
 
         A row that passes close enough by a saddle (nearly equal largest weights) counts while it
         is there.
+
+        tolerance : a speed, ≥ 0; t_max : flow time.
         """
         if not tolerance >= 0.0:
             raise ValueError(f"expected tolerance >= 0, got {tolerance}; pass a speed")
@@ -140,7 +150,7 @@ class ExactFlow:
                 return float("inf")
         return common[0][0]
 
-    # How a state is found: along the path of a row, or in closed form.
+    # States at given times: along the path of each row, or in closed form where g₁ or λ is 0.
 
     def _row(self, i: int) -> Row:
         return self._d[i], self._mean[i], self._spread[i]
@@ -186,8 +196,8 @@ class ExactFlow:
         return sigma, z
 
     def _closed_states(self, t: Floats, rows: slice) -> tuple[Floats, Floats]:
-        """lam = 0: 1/E^2 = e^(-2 g0 t) + g1 Q (1 - e^(-2 g0 t))/g0, S = 0.
-        g1 = 0: E = e^(g0 t), S = lam (1 - e^(-g0 t))/g0."""
+        """λ = 0: 1/E² = e^(−2 g₀ t) + g₁ Q (1 − e^(−2 g₀ t))/g₀, S = 0.
+        g₁ = 0: E = e^(g₀ t), S = λ (1 − e^(−g₀ t))/g₀."""
         g0, g1, lam = self._law
         top = self._top[rows]
         t = t[:, None]
@@ -213,7 +223,7 @@ class ExactFlow:
             mortal: Floats = -np.log1p(-np.minimum(share, 1.0)) / g0 if g0 else size / lam
         return mortal
 
-    # Where a row is slower than a limit, as a list of intervals [enter, leave).
+    # Intervals of time [enter, leave) in which the largest |dW_ik/dt| of a row is at most a limit.
 
     def _path_quiet(self, i: int, limit: float) -> list[tuple[float, float]]:
         path = self._path[i, :, : self._counts[i, 0]]
@@ -231,7 +241,8 @@ class ExactFlow:
         return _quiet(path[0], after <= limit, before <= limit, True, crossing)
 
     def _closed_quiet(self, i: int, limit: float) -> list[tuple[float, float]]:
-        """As for a path, from the times at which the speed may turn or jump; monotone between."""
+        """The same in closed form: between the times at which it may turn or jump, the speed is
+        monotone."""
         g0, g1, lam = self._law
         row, here = self._row(i), slice(i, i + 1)
         t, sigma = np.zeros(1), self._top[here]
@@ -286,7 +297,8 @@ def _quiet(
     in_the_end: bool,
     crossing: Callable[[int], float],
 ) -> list[tuple[float, float]]:
-    """Intervals of quiet, from what holds just after and just before each time and in the end."""
+    """Intervals in which a row is slow enough, from whether it is so just after and just before
+    each of the times t and in the end; crossing(j) is when that changes within interval j."""
     found: list[tuple[float, float]] = []
     times, before = np.append(t, np.inf), np.append(before, in_the_end)
     for j in np.flatnonzero(after | before[1:]).tolist():

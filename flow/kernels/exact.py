@@ -1,18 +1,28 @@
 """Compiled kernels of the interference-off flow (theory/README, section 2).
 
-A row starts at a_k = |W_ik(0)|, with a_1 the largest. All its later states are
+A row starts at a_k = |W_ik(0)|, with a₁ the largest. All its later states are
 
-    |W_ik| = max(sigma - d_k, 0) / z,    d_k = a_1 - a_k,    sigma = a_1 - S,    z = 1/E,
+    |W_ik| = max(sigma − d_k, 0) / z,    d_k = a₁ − a_k,    sigma = a₁ − S,    z = 1/E,
 
 and with S as the independent variable the two scalars of theory/README become one equation and one
-quadrature (Q the sum of (sigma - d_k)^2 over the survivors, those with d_k < sigma):
+quadrature, with Q the sum of (sigma − d_k)² over the survivors, those with d_k < sigma:
 
-    lam dz/dS = g1 Q/z^2 - g0,        lam dt/dS = 1/z.
+    λ dz/dS = g₁ Q/z² − g₀,        λ dt/dS = 1/z.
 
 Why this form: every extinction lies at a known S; the right-hand side falls in z, so the equation
 contracts and an algebraically stable implicit method cannot amplify an error; errors of the time t
 never feed back. Why distances from the winner: d, and the moments of its prefixes, are sums of
 non-negative terms, so nothing cancels however few or however close the survivors are.
+
+Arguments that recur:
+
+    row = (d, mean, spread)    (m,) each: sorted distances and the moments of their prefixes
+    law = (g0, g1, lam)        g₀, g₁ and λ
+    tableau                    what `radau` returns
+    path                       (5, capacity) points of a row's path, see `row_path`
+    count, high                number of survivors, and a bound of it
+    rest, offset               size at which equal weights rest (0 if they die), distance from it
+    work                       (stages + 5, stages) scratch
 """
 
 from __future__ import annotations
@@ -35,8 +45,8 @@ parallel_jit = nb.njit(cache=True, error_model="numpy", parallel=True)
 def radau(stages: int) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Tableau A of Radau IIA collocation, its error weights e, and their weight g at the start.
 
-    The error estimate of a step h is h (g f_0 + sum_i e_i f_i): zero for polynomials below degree
-    ``stages``. Hairer and Wanner, Solving ODEs II, section IV.8. ``stages`` must be odd, so that A
+    The error estimate of a step h is h (g f₀ + Σ_i e_i f_i): zero for polynomials below degree
+    `stages`. Hairer and Wanner, Solving ODEs II, section IV.8. `stages` must be odd, so that A
     has one real eigenvalue, which is g.
     """
     legendre = np.polynomial.legendre.Legendre.basis
@@ -54,7 +64,7 @@ def radau(stages: int) -> tuple[NDArray[np.float64], NDArray[np.float64], float]
 
 @parallel_jit
 def distances(W, largest, out):
-    """out_ik = a_1 - |W_ik|, exact for all weights above half the largest."""
+    """out_ik = a₁ − |W_ik|, exact for all weights above half the largest."""
     n, m = W.shape
     blocks = (m + BLOCK - 1) // BLOCK
     for task in nb.prange(n * blocks):
@@ -100,7 +110,7 @@ def survivors(d, sigma, high):
 
 @jit
 def squared_norm(d, mean, spread, sigma, high):
-    """Q(sigma), without cancellation; ``high`` bounds the number of survivors."""
+    """Q(sigma), without cancellation; `high` bounds the number of survivors."""
     count = survivors(d, sigma, high)
     if count == 0:
         return 0.0
@@ -112,9 +122,8 @@ def squared_norm(d, mean, spread, sigma, high):
 def step(row, high, sigma, z, h, law, tableau, work):
     """One collocation step from S to S + h.
 
-    row = (d, mean, spread), law = (g0, g1, lam), tableau = ``radau(stages)``, work: (stages + 5,
-    stages) scratch. Returns z after it, the time it takes, the relative error of z, the error of
-    the time, and the number of evaluations; z is nan where Newton's iteration failed.
+    Returns z after it, the time it takes, the relative error of z, the error of the time, and the
+    number of evaluations; z is nan where Newton's iteration failed.
     """
     d, mean, spread = row
     g0, g1, lam = law
@@ -140,7 +149,7 @@ def step(row, high, sigma, z, h, law, tableau, work):
         for i in range(stages):
             f[i] = (g1 * Q[i] / (Z[i] * Z[i]) - g0) / lam
             slope[i] = 2.0 * g1 * Q[i] / (lam * Z[i] * Z[i] * Z[i])
-        # Newton: (I + h A diag(slope)) D = z + h A f - Z. No pivoting: times the quadrature
+        # Newton: (I + h A diag(slope)) D = z + h A f − Z. No pivoting: times the quadrature
         # weights, A has a positive semidefinite symmetric part, so every pivot is positive.
         for i in range(stages):
             total = 0.0
@@ -187,9 +196,9 @@ def step(row, high, sigma, z, h, law, tableau, work):
 
 @jit
 def tied_rest(u, count, law):
-    """The size at which ``count`` equal weights of size u come to rest: 0 if they die.
+    """The size at which `count` equal weights of size u come to rest: 0 if they die.
 
-    du/dt = (g0 - g1 count u^2) u - lam, whose stable root is the one above the crest.
+    du/dt = (g₀ − g₁ count u²) u − λ, whose stable root is the one above the crest.
     """
     g0, g1, lam = law
     if g0 <= 0.0:
@@ -254,7 +263,7 @@ def record(path, point, t, sigma, z, offset):
 
 @jit
 def tied_path(t, sigma, z, count, law, tolerance, tableau, path, points):
-    """The end of ``row_path``: equal weights alone, followed to rest with their size as the
+    """The end of `row_path`: equal weights alone, followed to rest with their size as the
     independent variable (E diverges, so S is of no use). sigma stays what it was."""
     u = sigma / z
     rest = tied_rest(u, count, law)
@@ -295,9 +304,9 @@ def tied_path(t, sigma, z, count, law, tolerance, tableau, path, points):
 def row_path(row, top, law, tolerance, tableau, path, work):
     """Follow one row until only its equal largest weights are left and at rest, or all are dead.
 
-    ``path`` (5, capacity) takes, as far as they fit: t, sigma, z, the length of the step from there
-    and, for equal weights alone, their distance from rest (the length is then for ``tied_left``).
-    Returns the number of points, rejected steps and evaluations; -1 points if it got stuck.
+    `path` (5, capacity) takes, as far as they fit: t, sigma, z, the length of the step from there
+    and, for equal weights alone, their distance from rest (the length is then for `tied_left`).
+    Returns the number of points, rejected steps and evaluations; −1 points if it got stuck.
     """
     d, mean, spread = row
     g0, g1, lam = law
@@ -353,7 +362,7 @@ def row_path(row, top, law, tolerance, tableau, path, work):
 
 @parallel_jit
 def all_paths(d, mean, spread, top, law, tolerance, tableau, path, counts):
-    """``row_path`` for every row; counts[i] = points, rejected steps, evaluations."""
+    """`row_path` for every row; counts[i] = points, rejected steps, evaluations."""
     stages = tableau[1].size
     for i in nb.prange(d.shape[0]):
         work = np.empty((5 + stages, stages))
@@ -387,7 +396,7 @@ def rest_of(path, last):
 
 @jit
 def within_step(row, t, path, j, rest, law, tableau, work):
-    """(sigma, z) at a time t inside step j of a path: the shorter step that takes t - t_j."""
+    """(sigma, z) at a time t inside step j of a path: the shorter step that takes t − t_j."""
     count = survivors(row[0], path[1, j], row[0].size)
     wanted = t - path[0, j]
     low, high = 0.0, path[3, j]
@@ -458,7 +467,7 @@ def extinctions(row, path, points, never, law, tableau, out):
 
 @parallel_jit
 def fill_weights(W0, top, sigma, z, out):
-    """out_ik = sign(W0_ik) max(sigma_i - d_ik, 0) / z_i, in the dtype of W0."""
+    """out_ik = sign(W0_ik) max(sigma_i − d_ik, 0) / z_i, in the dtype of W0."""
     n, m = W0.shape
     blocks = (m + BLOCK - 1) // BLOCK
     for task in nb.prange(n * blocks):
