@@ -10,7 +10,7 @@ from math import comb
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
@@ -26,8 +26,6 @@ from theory.counting import (
     slot_variance,
 )
 from theory.equilibrium import stationarity_violation
-
-laws = settings(deadline=None, max_examples=100)
 
 
 @st.composite
@@ -53,7 +51,6 @@ def test_slot_law_counts_the_neurons_with_both_slots_taken(n: int, m: int) -> No
     assert law.support == (np.flatnonzero(counts)[0], np.flatnonzero(counts)[-1])
 
 
-@laws
 @given(slot_sizes(150))
 def test_slot_law_is_its_formula_in_rational_arithmetic(sizes: tuple[int, int]) -> None:
     n, m = sizes
@@ -73,7 +70,6 @@ def test_slot_law_is_its_formula_in_rational_arithmetic(sizes: tuple[int, int]) 
     assert law.std() ** 2 == pytest.approx(law.var())
 
 
-@laws
 @given(slot_sizes(2000), seeds)
 def test_slot_law_cdf_tail_and_quantiles_belong_together(sizes: tuple[int, int], seed: int) -> None:
     law = slot_law(*sizes)
@@ -127,7 +123,6 @@ def test_without_relocation_is_the_mean_over_all_choices(n: int, m: int) -> None
     assert neurons_without_relocation(n, m) == pytest.approx(total / (2 * m) ** n, abs=1e-13)
 
 
-@laws
 @given(st.integers(2, 10**6), st.integers(1, 10**12))
 def test_without_relocation_keeps_its_digits_when_neurons_abound(n: int, m: int) -> None:
     with mpmath.workdps(60):
@@ -169,7 +164,6 @@ def test_gaussian_starts_have_the_predicted_collisions_and_not_the_papers_count(
     assert z(opposed.sum(axis=1), neurons_without_relocation(n, m)) > 10
 
 
-@laws
 @given(slot_sizes(10**6))
 def test_counts_are_ordered_as_they_must_be(sizes: tuple[int, int]) -> None:
     n, m = sizes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
@@ -27,7 +27,6 @@ from theory.interference import (
     transposable_rate,
 )
 
-laws = settings(deadline=None, max_examples=100)
 Array = NDArray[np.float64]
 constants = st.sampled_from([1.0, 4.0, 0.3])
 
@@ -85,7 +84,6 @@ def test_interference_is_not_negligible_at_equal_sizes() -> None:
     assert ratio == pytest.approx(2.2, abs=0.1)
 
 
-@laws
 @given(weights(n=(2, 2), m=(1, 6)), constants)
 def test_pair_decay_is_the_pairs_own_part_of_the_overlaps_rate(w: Array, c: float) -> None:
     """With two rows and no l1: dG/dt minus what feature benefit does is the pair's own term."""
@@ -116,7 +114,6 @@ def repelling_weights(draw: st.DrawFn) -> Array:
     return w
 
 
-@laws
 @given(repelling_weights(), st.floats(0.1, 5.0), constants)
 def test_rows_that_do_not_attract_grow_alone(w: Array, t: float, c: float) -> None:
     assert no_pair_attracts(w)
@@ -139,7 +136,6 @@ def test_l1_can_make_rows_attract_that_did_not() -> None:
     assert not no_pair_attracts(w)
 
 
-@laws
 @given(st.integers(2, 6), st.integers(2, 8), seeds)
 def test_separate_signs_mean_no_interference_at_all(n: int, m: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -158,7 +154,6 @@ def test_separate_signs_mean_no_interference_at_all(n: int, m: int, seed: int) -
             assert not signs_separate(w)
 
 
-@laws
 @given(weights(n=(1, 5), m=(1, 5)), constants, st.floats(0, 0.2))
 def test_where_overlaps_are_positive_the_flow_is_its_own_transpose(
     w: Array, c: float, lam: float
@@ -174,7 +169,6 @@ def test_where_overlaps_are_positive_the_flow_is_its_own_transpose(
         assert w.shape == (1, 1) or not np.allclose(unequal, turned, atol=1e-12)
 
 
-@laws
 @given(weights(n=(2, 2), m=(2, 6), scale=(0.4, 1.4)), st.floats(0.05, 6.0), constants)
 def test_two_overlapping_rows_keep_their_singular_vectors(w: Array, t: float, c: float) -> None:
     if w[0] @ w[1] < 0:
@@ -217,7 +211,6 @@ def test_interference_broadcasts() -> None:
 # --- against the simulator ------------------------------------------------------------------
 
 
-@laws
 @given(st.integers(2, 6), st.integers(2, 8), seeds, st.floats(0.01, 0.3))
 def test_with_separate_signs_the_simulation_ignores_interference(
     n: int, m: int, seed: int, lam: float
@@ -235,14 +228,12 @@ def test_with_separate_signs_the_simulation_ignores_interference(
     assert all(signs_separate(x) for x in together.weights)
 
 
-@laws
 @given(repelling_weights(), st.floats(0.1, 5.0), constants)
 def test_repelling_rows_grow_alone_in_the_simulation(w: Array, t: float, c: float) -> None:
     run = integrate([FeatureBenefit(c), Interference(c)], w, t_end=t / c, rtol=1e-6)
     np.testing.assert_allclose(run.final, growing_alone(w, t / c, c=c), atol=2e-4)
 
 
-@laws
 @given(weights(n=(2, 2), m=(2, 6), scale=(0.4, 1.4)), st.floats(0.05, 6.0), constants)
 def test_two_overlapping_rows_keep_their_singular_vectors_in_the_simulation(
     w: Array, t: float, c: float
@@ -253,7 +244,6 @@ def test_two_overlapping_rows_keep_their_singular_vectors_in_the_simulation(
     np.testing.assert_allclose(run.final, overlapping_solution(w, t / c, c=c), atol=3e-3)
 
 
-@laws
 @given(weights(n=(1, 5), m=(1, 5), scale=(0.5, 1.3)), constants, st.floats(0.01, 0.2))
 def test_transposed_starts_run_transposed_while_all_weights_are_positive(
     w: Array, c: float, lam: float

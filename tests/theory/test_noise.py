@@ -35,7 +35,7 @@ from theory.noise import (
     simplex_with_one_stuck,
 )
 
-laws = settings(deadline=None, max_examples=40)
+laws = settings(max_examples=40)
 Array = NDArray[np.float64]
 BIPOLAR = noise_law("bipolar")
 DENSITIES = {
@@ -143,7 +143,7 @@ def test_the_implicit_path_follows_the_gradient_of_the_implicit_term(
 # The expected loss -------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     row=weights(n=(1, 1), m=(1, 1)), sigma=sigmas, name=st.sampled_from(sorted(DENSITIES)),
     x=st.floats(-4, 4),
@@ -160,7 +160,7 @@ def test_one_weight_alone_by_its_density(row: Array, sigma: float, name: str, x:
         assert value == pytest.approx(exact, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(W=weights(n=(1, 1), m=(5, 11)), sigma=sigmas, seed=seeds)
 def test_fourier_inversion_is_the_average_over_all_patterns(
     W: Array, sigma: float, seed: int
@@ -173,7 +173,7 @@ def test_fourier_inversion_is_the_average_over_all_patterns(
     np.testing.assert_allclose(e[0], e[1], atol=2e-4 * s)
 
 
-@settings(deadline=None, max_examples=3)
+@settings(max_examples=3)
 @given(W=weights(n=(1, 3), m=(1, 5)), sigma=sigmas)
 def test_normal_noise_has_a_closed_form(W: Array, sigma: float) -> None:
     law = noise_law("normal")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flow import FeatureBenefit, Regularization, integrate
@@ -23,7 +23,6 @@ from theory.universal import (
     universal_law_at,
 )
 
-laws = settings(deadline=None, max_examples=100)
 couplings = st.one_of(st.just(0.0), log_uniform(1e-9, 1.0))
 
 
@@ -58,7 +57,6 @@ def test_time_integral_to_many_digits() -> None:
     np.testing.assert_allclose(leading_time([[0.0, 1.0], [3.0, 0.03]])[1, 0], leading_time(3.0))
 
 
-@laws
 @given(st.floats(0.0, 10.0), couplings, st.floats(0.3, 2.0))
 def test_the_law_by_time_is_the_law_by_x(x: float, coupling: float, norm: float) -> None:
     there = universal_law(x, coupling=coupling, norm=norm)
@@ -68,7 +66,6 @@ def test_the_law_by_time_is_the_law_by_x(x: float, coupling: float, norm: float)
         assert back.l1 == pytest.approx(there.l1, rel=1e-6)
 
 
-@laws
 @given(st.floats(0.05, 6.0), log_uniform(1e-9, 1e-3))
 def test_weak_coupling_is_leading_order(x: float, coupling: float) -> None:
     weak, leading = universal_law(x, coupling=coupling, norm=0.9), universal_law(x)
@@ -123,7 +120,6 @@ def test_quantile_start_is_the_half_normal() -> None:
     assert big[-1] > 0
 
 
-@laws
 @given(st.floats(1e-6, 0.05), st.integers(10, 10**7), st.floats(0, 10))
 def test_theta_law_and_drawn_curve_are_of_one_order(lam: float, m: int, log_time: float) -> None:
     time = np.exp(log_time)
@@ -140,7 +136,6 @@ def test_theta_law_and_drawn_curve_are_of_one_order(lam: float, m: int, log_time
     assert norm1 == pytest.approx(max(1 / (m**-0.5 + lam * time), 1.0))
 
 
-@laws
 @given(st.floats(0.0, 6.0))
 def test_the_theta_law_has_constants_between_a_half_and_one_and_a_half(x: float) -> None:
     m = 1e12
