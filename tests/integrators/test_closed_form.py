@@ -75,7 +75,7 @@ def figure_two(m: int = 10**5) -> NDArray:
     lam=st.one_of(st.just(0.0), regularization_strengths(1e-3, 1.0)),
     t=log_uniform(0.01, 5.0),
 )
-def test_it_solves_the_literal_field(
+def test_rows_and_extinctions_are_those_of_scipy_on_the_literal_field(
     growth: tuple[float, float], W0: NDArray, lam: float, t: float
 ) -> None:
     law = (*growth, lam)
@@ -263,7 +263,7 @@ def test_the_number_of_threads_changes_no_bit(
         assert one.tobytes() == two.tobytes()
 
 
-def test_figure_two_is_reproduced() -> None:
+def test_figure_two_of_the_paper_is_reproduced_in_closed_form() -> None:
     """theory/README, end of section 2, and the finishing time under section 2's reduction."""
     flow_ = exact(figure_two(), (1.0, 1.0, 1e-5))
     seen = flow_.observables([100, 1e3, 1e4, 2e4, 5e4, 1e5])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mpmath
 import numpy as np
 import pytest
@@ -299,7 +301,7 @@ def test_race_constant_is_the_slow_time_of_two_weights(pair: tuple[float, float]
     assert race_constant(7 * a, 7 * b) == pytest.approx(float(exact), rel=1e-10)  # scale-free
 
 
-def test_collisions_broadcast() -> None:
+def test_collision_laws_broadcast_over_weights_and_strengths() -> None:
     a, lam = np.array([[0.8], [0.9]]), np.array([0.01, 0.02, 0.03])
     assert race_time(a, 0.5, lam).shape == (2, 3)
     assert race_applies(a, 0.5, lam).shape == (2, 3)
@@ -309,17 +311,21 @@ def test_collisions_broadcast() -> None:
     assert malign_rate(a, 0.5, lam)[0].shape == (2, 3)
 
 
-def test_collisions_refuse_nonsense() -> None:
-    with pytest.raises(ValueError, match="expected a > b"):
-        race_time(0.5, 0.6, 0.01)
-    with pytest.raises(ValueError, match="order 0 or 1"):
-        race_time(0.6, 0.5, 0.01, order=2)
-    with pytest.raises(ValueError, match="expected lam > 0"):
-        malign_fixed_points(0.0)
-    with pytest.raises(ValueError, match="expected u > 0"):
-        malign_rate(0.0, 0.5, 0.1)
-    with pytest.raises(ValueError, match="points >= 2"):
-        separatrix(0.02, points=1)
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: race_time(0.5, 0.6, 0.01), "expected a > b"),
+        (lambda: race_time(0.6, 0.5, 0.01, order=2), "order 0 or 1"),
+        (lambda: malign_fixed_points(0.0), "expected lam > 0"),
+        (lambda: malign_rate(0.0, 0.5, 0.1), "expected u > 0"),
+        (lambda: separatrix(0.02, points=1), "points >= 2"),
+    ],
+)
+def test_collisions_outside_the_theorems_assumptions_are_refused(
+    call: Callable[[], object], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        call()
 
 
 # --- against the simulator ------------------------------------------------------------------

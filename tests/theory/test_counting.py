@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from math import comb
 
@@ -186,7 +187,7 @@ def test_the_slot_law_can_tell_relocation_from_none_at_equal_sizes() -> None:
     assert law.cdf(neurons_without_relocation(128, 128)) < norm.sf(3.7)
 
 
-def test_counting_broadcasts() -> None:
+def test_counts_broadcast_over_sizes() -> None:
     n, m = np.array([[4], [8]]), np.array([4, 8, 16])
     for count in (collision_pairs, opposite_sign_pairs, paper_count, slot_mean, slot_variance):
         assert count(n, m).shape == (2, 3)
@@ -200,18 +201,24 @@ def test_slot_law_refuses_what_does_not_fit(n: int, m: int) -> None:
         slot_law(n, m)
 
 
-def test_counting_refuses_nonsense() -> None:
-    with pytest.raises(ValueError, match="1 <= n <= 2m"):
-        slot_mean(7, 3)
-    with pytest.raises(ValueError, match="expected m >= 1"):
-        neurons_without_relocation(3, 0.5)
-    for bad in (-1, 0, np.nan, np.inf):
-        with pytest.raises(ValueError, match="expected m"):
-            collision_pairs(3, bad)
-    with pytest.raises(ValueError, match="expected 0 <= p <= 1"):
-        slot_law(3, 3).ppf(1.5)
-    with pytest.raises(ValueError, match="expected 0 < level < 1"):
-        slot_law(3, 3).interval(1.0)
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: slot_mean(7, 3), "1 <= n <= 2m"),
+        (lambda: neurons_without_relocation(3, 0.5), "expected m >= 1"),
+        (lambda: collision_pairs(3, -1), "expected m"),
+        (lambda: collision_pairs(3, 0), "expected m"),
+        (lambda: collision_pairs(3, np.nan), "expected m"),
+        (lambda: collision_pairs(3, np.inf), "expected m"),
+        (lambda: slot_law(3, 3).ppf(1.5), "expected 0 <= p <= 1"),
+        (lambda: slot_law(3, 3).interval(1.0), "expected 0 < level < 1"),
+    ],
+)
+def test_counts_and_probabilities_out_of_range_are_refused(
+    call: Callable[[], object], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        call()
 
 
 # --- against the simulator ------------------------------------------------------------------

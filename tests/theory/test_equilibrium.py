@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -215,24 +217,28 @@ def test_gaussian_rows_are_safe_below_half_of_one_over_root_m() -> None:
     assert early_kill_bound(row) * 1e3 == pytest.approx(0.482, abs=2e-3)
 
 
-def test_equilibrium_broadcasts() -> None:
+def test_equilibria_broadcast_over_strengths_and_survivors() -> None:
     small, large = equal_survivor_roots(np.array([[0.01], [0.02]]), np.array([1, 2, 3]))
     assert small.shape == large.shape == (2, 3)
     assert np.all(small < large)
     assert early_kill_bound(np.ones((2, 3, 4))).shape == (2, 3)
 
 
-def test_equilibrium_refuses_nonsense() -> None:
-    with pytest.raises(ValueError, match="lambda <= critical_lambda"):
-        equal_survivor_roots(0.5)
-    with pytest.raises(ValueError, match="expected survivors > 0"):
-        critical_lambda(0)
-    with pytest.raises(ValueError, match=r"shape \(n, m\)"):
-        smooth_force([1.0, 2.0])
-    with pytest.raises(ValueError, match="non-zero weight"):
-        early_kill_bound([0.0, 0.0])
-    with pytest.raises(ValueError, match="expected lam >= 0"):
-        stationarity_violation([[1.0]], -0.1)
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: equal_survivor_roots(0.5), "lambda <= critical_lambda"),
+        (lambda: critical_lambda(0), "expected survivors > 0"),
+        (lambda: smooth_force([1.0, 2.0]), r"shape \(n, m\)"),
+        (lambda: early_kill_bound([0.0, 0.0]), "non-zero weight"),
+        (lambda: stationarity_violation([[1.0]], -0.1), "expected lam >= 0"),
+    ],
+)
+def test_equilibria_outside_the_theorems_assumptions_are_refused(
+    call: Callable[[], object], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        call()
 
 
 # --- against the simulator ------------------------------------------------------------------

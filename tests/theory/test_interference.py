@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -178,30 +180,32 @@ def test_two_overlapping_rows_keep_their_singular_vectors(w: Array, t: float, c:
     assert found[0] @ found[1] >= -1e-12  # for ever
 
 
-def test_interference_refuses_nonsense() -> None:
-    attracting = [[1.0, 0.0], [0.5, 0.5]]
-    with pytest.raises(ValueError, match="all G_ij <= 0"):
-        growing_alone(attracting, 1.0)
-    with pytest.raises(ValueError, match="all G_ij >= 0"):
-        transposable_rate([[1.0, 0.0], [-0.5, 0.5]])
-    with pytest.raises(ValueError, match="all G_ij >= 0"):
-        overlapping_solution([[1.0, 0.0], [-0.5, 0.5]], 1.0)
-    with pytest.raises(ValueError, match=r"shape \(n, m\)"):
-        no_pair_attracts([1.0, 2.0])
-    with pytest.raises(ValueError, match="expected n > 0"):
-        initial_interference(0, 3)
-    with pytest.raises(ValueError, match="expected scale >= 0"):
-        initial_benefit(3, -1.0)
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: growing_alone([[1.0, 0.0], [0.5, 0.5]], 1.0), "all G_ij <= 0"),
+        (lambda: transposable_rate([[1.0, 0.0], [-0.5, 0.5]]), "all G_ij >= 0"),
+        (lambda: overlapping_solution([[1.0, 0.0], [-0.5, 0.5]], 1.0), "all G_ij >= 0"),
+        (lambda: no_pair_attracts([1.0, 2.0]), r"shape \(n, m\)"),
+        (lambda: initial_interference(0, 3), "expected n > 0"),
+        (lambda: initial_benefit(3, -1.0), "expected scale >= 0"),
+    ],
+)
+def test_weights_outside_the_theorems_assumptions_are_refused(
+    call: Callable[[], object], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        call()
 
 
-def test_free_directions_of_known_faces() -> None:
+def test_known_faces_have_as_many_free_directions_as_by_hand() -> None:
     """All pairs of a full n x n matrix held: the orthogonal group, of dimension n(n-1)/2."""
     assert 6 * free_directions(6, 6, 1.0) == pytest.approx(6 * 5 / 2)
     assert free_directions(6, 1, 0.0) == 0  # one neuron each: nowhere to go
     assert free_directions(5, 3, 1.0) == 0  # a vertex of the orthogonal group, m' = (n + 1)/2
 
 
-def test_interference_broadcasts() -> None:
+def test_initial_strengths_broadcast_over_sizes() -> None:
     n, m = np.array([[4], [8]]), np.array([4, 8, 16])
     for strength in (initial_interference, interference_variance, initial_growth):
         assert strength(n, m, 0.9).shape == (2, 3)
@@ -256,7 +260,7 @@ def test_transposed_starts_run_transposed_while_all_weights_are_positive(
         np.testing.assert_allclose(one, other.T, atol=2e-4)
 
 
-def test_the_plateau() -> None:
+def test_interference_holds_nonzeros_on_a_plateau_near_half_the_features() -> None:
     """Interference holds m' near n/2 long after an encoding alone would have settled.
 
     n = m = 64, lambda = 0.004, mean m' at lambda t = 0.3, 0.5, 0.7; measured with a fixed-step

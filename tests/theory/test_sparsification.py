@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import mpmath
@@ -279,7 +280,7 @@ def test_schedule_converges_at_the_orders_it_claims(seed: int, c: float) -> None
     assert np.polyfit(np.log(lams), np.log(leading_error), 1)[0] == pytest.approx(0.0, abs=0.2)
 
 
-def test_figure_2_by_the_schedule_alone() -> None:
+def test_the_schedule_alone_reproduces_figure_two_of_the_paper() -> None:
     """The paper's figure 2 (m = 1e5, lambda = 1e-5, legacy seed 0) without integrating it."""
     start = np.abs(np.random.RandomState(0).normal(0, 0.9 / np.sqrt(10**5), 10**5))
     times = [100, 1e3, 1e4, 2e4, 5e4, 1e5]
@@ -430,25 +431,28 @@ def test_relative_variance_of_a_known_row() -> None:
 # --- refusals -------------------------------------------------------------------------------
 
 
-def test_sparsification_refuses_nonsense() -> None:
-    with pytest.raises(ValueError, match="expected 0 <= S < a_1"):
-        gamma(1.0, 1.0)
-    with pytest.raises(ValueError, match="order 0 or 1"):
-        extinction_schedule([1.0, 0.5], 0.1, order=2)
-    with pytest.raises(ValueError, match="expected lam > 0"):
-        extinction_schedule([1.0, 0.5], 0.0)
-    with pytest.raises(ValueError, match="a row with a non-zero weight"):
-        extinction_schedule([[0.0, 0.0], [1.0, 0.5]], 0.1)
-    with pytest.raises(ValueError, match="finite weights"):
-        SortedRow.of([np.inf, 1.0])
-    with pytest.raises(ValueError, match="without NaN"):
-        SortedRow.of([np.nan, 1.0])
-    with pytest.raises(ValueError, match="non-zero weight"):
-        relative_variance([0.0, 0.0])
-    with pytest.raises(ValueError, match="expected winner > 0"):
-        gamma_rate(1.0, 0.0, 0.1)
-    with pytest.raises(ValueError, match="expected time >= 0"):
-        start_offset(-1.0, 1.0)
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: gamma(1.0, 1.0), "expected 0 <= S < a_1"),
+        (lambda: extinction_schedule([1.0, 0.5], 0.1, order=2), "order 0 or 1"),
+        (lambda: extinction_schedule([1.0, 0.5], 0.0), "expected lam > 0"),
+        (
+            lambda: extinction_schedule([[0.0, 0.0], [1.0, 0.5]], 0.1),
+            "row with a non-zero weight",
+        ),
+        (lambda: SortedRow.of([np.inf, 1.0]), "finite weights"),
+        (lambda: SortedRow.of([np.nan, 1.0]), "without NaN"),
+        (lambda: relative_variance([0.0, 0.0]), "non-zero weight"),
+        (lambda: gamma_rate(1.0, 0.0, 0.1), "expected winner > 0"),
+        (lambda: start_offset(-1.0, 1.0), "expected time >= 0"),
+    ],
+)
+def test_rows_outside_the_theorems_assumptions_are_refused(
+    call: Callable[[], object], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        call()
 
 
 # --- against the simulator ------------------------------------------------------------------

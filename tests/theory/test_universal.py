@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mpmath
 import numpy as np
 import pytest
@@ -43,7 +45,7 @@ def test_excess_moments_are_what_their_names_say(x: float) -> None:
         assert excess_square(x) == pytest.approx(float(tail(at, 2)), rel=tolerance)
 
 
-def test_time_integral_to_many_digits() -> None:
+def test_the_time_integral_is_right_to_twelve_digits() -> None:
     with mpmath.workdps(30):
 
         def integrand(u: mpmath.mpf) -> mpmath.mpf:
@@ -67,7 +69,7 @@ def test_the_law_by_time_is_the_law_by_x(x: float, coupling: float, norm: float)
 
 
 @given(st.floats(0.05, 6.0), log_uniform(1e-9, 1e-3))
-def test_weak_coupling_is_leading_order(x: float, coupling: float) -> None:
+def test_the_law_at_weak_coupling_is_its_leading_order(x: float, coupling: float) -> None:
     weak, leading = universal_law(x, coupling=coupling, norm=0.9), universal_law(x)
     # both corrections are first order in the coupling, with coefficients below 3 here
     assert abs(weak.time - leading.time) <= coupling * (3 + x**2 / 4 + 2 * x)
@@ -144,18 +146,23 @@ def test_the_theta_law_has_constants_between_a_half_and_one_and_a_half(x: float)
     assert 0.5 < law.l1 * np.sqrt(m) / theta < 1.2
 
 
-def test_universal_law_refuses_nonsense() -> None:
-    for bad in (-0.1, 10.1, np.nan):
-        with pytest.raises(ValueError, match="expected"):
-            universal_law(bad)
-    with pytest.raises(ValueError, match="lambda sqrt"):
-        universal_law(1.0, coupling=1.5)
-    with pytest.raises(ValueError, match="x <= 10"):
-        universal_law_at(1e13)
-    with pytest.raises(ValueError, match="m >= 1"):
-        half_normal_quantiles(0)
-    with pytest.raises(ValueError, match="expected norm > 0"):
-        universal_law(1.0, coupling=0.1, norm=0.0)
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: universal_law(-0.1), "expected"),
+        (lambda: universal_law(10.1), "expected"),
+        (lambda: universal_law(np.nan), "expected"),
+        (lambda: universal_law(1.0, coupling=1.5), "lambda sqrt"),
+        (lambda: universal_law_at(1e13), "x <= 10"),
+        (lambda: half_normal_quantiles(0), "m >= 1"),
+        (lambda: universal_law(1.0, coupling=0.1, norm=0.0), "expected norm > 0"),
+    ],
+)
+def test_the_universal_law_outside_its_range_is_refused(
+    call: Callable[[], object], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        call()
 
 
 # --- against the simulator ------------------------------------------------------------------
