@@ -52,8 +52,8 @@ def lowest_curvature(slots: Slots, W: np.ndarray) -> float:
     The ℓ1 energy is linear there and adds nothing. NaN if Lanczos does not converge.
     """
     W = np.asarray(W, np.float64)
-    live = W.any(axis=0)
-    W = W[:, live]
+    if slots.keeps_zeros:
+        W = W[:, W.any(axis=0)]
     rows, columns = np.nonzero(W)
     size = rows.size
     if size == 0:

@@ -137,6 +137,7 @@ _NEURONS = {
 }
 
 
+@np.errstate(over="ignore", invalid="ignore")  # weights may have overflowed
 def measure(forces: Sequence[Force], W0: np.ndarray, traj: Trajectory) -> Measured:
     """What a row of a sweep keeps of a run from W0 : (n, m)."""
     W = traj.final

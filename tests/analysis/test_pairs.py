@@ -106,7 +106,7 @@ def test_the_census_follows_relabelling(W: Array, seed: int, threshold: float) -
 # Along a run -------------------------------------------------------------------------------------
 
 
-def test_fates_of_hand_made_runs() -> None:
+def test_hand_made_collisions_have_the_fates_they_were_made_for() -> None:
     times = np.array([0.0, 1.0, 2.0, 3.0])
     # neuron 0: 1 leaves 0 behind; neuron 1: both go; neuron 2: benign, lasts; neuron 3: turns over
     first = [
@@ -309,6 +309,6 @@ def test_at_rest_no_malign_pair_is_left_on_a_neuron_of_its_own(W0: Array) -> Non
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_with_a_reason(call, expected: str) -> None:
+def test_histories_that_do_not_fit_together_are_refused_with_a_reason(call, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         call()

@@ -143,7 +143,7 @@ def test_the_interval_over_runs_is_that_of_students_t(seed: int, size: int, leve
     np.testing.assert_allclose([mean - half, mean + half], [low, high], rtol=1e-9, atol=1e-12)
 
 
-def test_one_run_has_no_interval() -> None:
+def test_the_mean_of_one_run_has_no_interval() -> None:
     mean, half = mean_and_interval([0.3])
     assert mean == 0.3
     assert np.isnan(half)
@@ -164,6 +164,8 @@ def test_one_run_has_no_interval() -> None:
         (lambda: mean_and_interval([1.0, 2.0], level=1.0), "level"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_a_reason(call, expected: str) -> None:
+def test_weights_and_residuals_that_do_not_fit_are_refused_with_a_reason(
+    call, expected: str
+) -> None:
     with pytest.raises(ValueError, match=expected):
         call()

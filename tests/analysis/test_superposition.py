@@ -59,7 +59,7 @@ def test_a_pentagon_gives_every_feature_two_fifths_of_a_dimension() -> None:
     assert g.represented == 5
 
 
-def test_two_features_at_an_angle() -> None:
+def test_two_features_at_an_angle_have_the_geometry_computed_by_hand() -> None:
     W = np.array([[2.0, 0.0], [3.0, 4.0], [0.0, 0.0]])
     g = geometry(W)
     # G = 4, 6 / 6, 25: D_1 = 16/(16 + 36), D_2 = 625/(36 + 625)

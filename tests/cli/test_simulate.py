@@ -549,7 +549,7 @@ def test_help_and_complaints_do_not_wait_for_the_compiler(tmp_path: Path) -> Non
         assert said.stdout.splitlines()[-1] == "[]", said.stdout
 
 
-def test_ctrl_c_in_a_terminal(tmp_path: Path) -> None:
+def test_ctrl_c_saves_what_was_reached_and_exits_with_130(tmp_path: Path) -> None:
     # Neurons without ℓ1 and a tight tolerance: minutes of work, which the signal cuts short.
     argv = [sys.executable, "-m", "flow.simulate", "--n", "64", "--m", "64", "--lam", "1e-4",
             "--rtol", "1e-8", "--out", "run.npz", "--progress"]  # fmt: skip

@@ -94,7 +94,7 @@ def test_the_ladder_of_widths_holds_every_number_of_neurons():
         ),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(change, message):
+def test_ensembles_whose_arguments_do_not_fit_together_are_refused(change, message):
     arguments = {"forces": MEMBERS[0][0], "W0s": [np.eye(2)] * 3, **change}
     with pytest.raises(ValueError, match=message):
         integrate_ensemble(**arguments)

@@ -344,7 +344,7 @@ def test_with_l1_the_noisy_flow_comes_to_rest_with_exact_zeros():
 
 
 @pytest.mark.parametrize("alone", [False, True], ids=["both", "interference alone"])
-def test_conventions_agree(alone):
+def test_under_noise_c_lambda_t_and_1_lambda_over_c_ct_describe_the_same_path(alone):
     """(c, λ, t) and (1, λ/c, c t) describe the same path."""
     W0 = gaussian_init(5, 7, seed=3)
     slow, fast = (both(0.15, "uniform", c)[alone:] for c in (1.0, 4.0))
@@ -377,7 +377,7 @@ def test_no_closed_form_under_noise_and_auto_knows(lam):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["bipolar", "normal"])
-def test_backends_agree(name):
+def test_numba_and_diffrax_converge_to_one_path_under_noise(name):
     """Both at their tolerances: they converge to one path."""
     pytest.importorskip("diffrax")
     W0 = gaussian_init(8, 12, seed=0)

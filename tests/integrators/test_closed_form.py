@@ -69,13 +69,13 @@ def figure_two(m: int = 10**5) -> NDArray:
 
 
 @pytest.mark.parametrize("growth", LAWS)
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=12)
 @given(
     W0=weights(n=(1, 2), m=(1, 7), scale=(0.05, 3.0)),
     lam=st.one_of(st.just(0.0), regularization_strengths(1e-3, 1.0)),
     t=log_uniform(0.01, 5.0),
 )
-def test_it_solves_the_literal_field(
+def test_rows_and_extinctions_are_those_of_scipy_on_the_literal_field(
     growth: tuple[float, float], W0: NDArray, lam: float, t: float
 ) -> None:
     law = (*growth, lam)
@@ -96,7 +96,7 @@ def test_a_whole_race_ends_when_scipy_says() -> None:
     np.testing.assert_allclose(ours, extinct, rtol=1e-9)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 @given(W0=weights(n=(1, 3), m=(2, 2000)), lam=regularization_strengths(1e-3, 0.6))
 def test_order_and_signs_are_kept_and_the_smaller_dies_first(W0: NDArray, lam: float) -> None:
     flow_ = exact(W0, (1.0, 1.0, lam))
@@ -114,7 +114,7 @@ def test_order_and_signs_are_kept_and_the_smaller_dies_first(W0: NDArray, lam: f
         assert (W[i][alive] != 0.0).all()
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 @given(
     W0=weights(n=(1, 3), m=(1, 500)),
     lam=st.one_of(st.just(0.0), regularization_strengths(1e-3, 0.6)),
@@ -150,7 +150,7 @@ def test_the_l1_norm_falls_as_appendix_b_says() -> None:
     assert compared >= 50
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 @given(W0=weights(n=(1, 2), m=(2, 60), scale=(0.7, 1.3)), lam=regularization_strengths(1e-3, 0.05))
 def test_one_survivor_comes_to_rest_at_the_stable_root(W0: NDArray, lam: float) -> None:
     c = 4.0
@@ -216,7 +216,7 @@ def test_the_two_way_race_takes_its_closed_form_time_however_close(gap: float) -
 
 
 @pytest.mark.parametrize("growth", LAWS)
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=12)
 @given(
     W0=weights(n=(1, 3), m=(1, 400)),
     lam=regularization_strengths(1e-3, 0.3),
@@ -231,7 +231,7 @@ def test_stopping_and_restarting_changes_nothing(
     np.testing.assert_allclose(again, whole.weights(3 * t), rtol=0.0, atol=1e-9)
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=12)
 @given(W0=weights(m=(1, 300)), lam=regularization_strengths(1e-3, 0.3), t=log_uniform(0.1, 30.0))
 def test_the_convention_c_only_rescales_strength_and_time(
     W0: NDArray, lam: float, t: float
@@ -263,7 +263,7 @@ def test_the_number_of_threads_changes_no_bit(
         assert one.tobytes() == two.tobytes()
 
 
-def test_figure_two_is_reproduced() -> None:
+def test_figure_two_of_the_paper_is_reproduced_in_closed_form() -> None:
     """theory/README, end of section 2, and the finishing time under section 2's reduction."""
     flow_ = exact(figure_two(), (1.0, 1.0, 1e-5))
     seen = flow_.observables([100, 1e3, 1e4, 2e4, 5e4, 1e5])
@@ -315,7 +315,7 @@ def test_zeros_stay_zero_and_start_and_dtype_are_kept() -> None:
 
 
 @pytest.mark.parametrize("growth", LAWS)
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10)
 @given(
     W0=weights(n=(1, 4), m=(1, 12)),
     lam=st.one_of(st.just(0.0), regularization_strengths(1e-3, 0.3)),

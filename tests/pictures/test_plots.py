@@ -270,7 +270,9 @@ def test_an_mp4_is_refused_before_the_run_where_ffmpeg_is_not_found(
     assert not list(tmp_path.iterdir())
 
 
-def test_every_end_can_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_never_move_that_die_and_that_stay_dense_can_be_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(plots, "FILM_FRAMES", 3)
     for k, forces in enumerate(([], [Regularization(0.1)], [FeatureBenefit()])):
         film = Film(2, 3)

@@ -17,9 +17,9 @@ from flow import sweep
 from flow.cli.flags import InputError
 from flow.sweep import Run, SweepError, engine, launch, load, run
 from flow.sweep.calls import execute_batch
-from flow.sweep.results import EXPORTED
 from flow.sweep.runs import Outcome
 from tests import ROOT
+from tests.sweep import identical
 
 GRID = {"n": 16, "m": [16, 32], "lam": 0.02, "seeds": 30}
 
@@ -85,13 +85,6 @@ def cluster(folder, workers):
                 for _ in range(workers)
             ],
         )
-
-
-def identical(one, other):
-    kept = (*EXPORTED, "trace", "winners")
-    return [[row[name] for name in kept] for row in one.rows] == [
-        [row[name] for name in kept] for row in other.rows
-    ]
 
 
 def test_dask_with_a_worker_killed_midway_gives_the_same_bits(undisturbed, tmp_path):

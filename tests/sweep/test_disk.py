@@ -1,9 +1,7 @@
 """A sweep whose disk is full or cannot be written says so, and its file is whole."""
 
-import os
 import sqlite3
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -12,7 +10,7 @@ import pytest
 from flow.cli.flags import InputError
 from flow.sweep import load, run
 from flow.sweep.results import EXPORTED
-from tests import ROOT
+from tests.sweep import command
 
 GRID = {"n": 8, "m": [8, 16], "lam": 0.05, "seeds": 12}
 CONFIG = "n = 8\nm = [8, 16]\nlam = 0.05\nseeds = 12\n"
@@ -44,18 +42,6 @@ runpy.run_module("flow.sweep", run_name="__main__", alter_sys=True)
 """
 
 
-def command(folder, *words, limited=False):
-    start = ["-c", LIMITED] if limited else ["-m", "flow.sweep"]
-    return subprocess.run(
-        [sys.executable, *start, "g.toml", *words],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     with ThreadPoolExecutor(1) as here:
@@ -83,18 +69,18 @@ def check_stopped(done, file, undisturbed):
 def test_a_full_disk_stops_the_sweep_and_leaves_the_file_whole(undisturbed, tmp_path):
     with mounted(tmp_path / "small", f"size={2 * ROOM}") as folder:
         (folder / "g.toml").write_text(CONFIG)
-        stopped = command(folder, "--workers", "2")
+        stopped = command("g.toml", "--workers", 2, cwd=folder)
         check_stopped(stopped, folder / "g.sqlite", undisturbed)
         subprocess.run(["mount", "-o", "remount,size=8m", folder], check=True)
-        assert command(folder, "--workers", "2").returncode == 0
+        assert command("g.toml", "--workers", 2, cwd=folder).returncode == 0
         assert load(folder / "g.sqlite").to_csv() == undisturbed.to_csv()
 
 
 def test_a_limit_on_file_sizes_is_a_full_disk(undisturbed, tmp_path):
     (tmp_path / "g.toml").write_text(CONFIG)
-    stopped = command(tmp_path, "--workers", "1", limited=True)
+    stopped = command("g.toml", "--workers", 1, cwd=tmp_path, start=("-c", LIMITED))
     check_stopped(stopped, tmp_path / "g.sqlite", undisturbed)
-    assert command(tmp_path, "--workers", "2").returncode == 0
+    assert command("g.toml", "--workers", 2, cwd=tmp_path).returncode == 0
     assert load(tmp_path / "g.sqlite").to_csv() == undisturbed.to_csv()
 
 
@@ -103,7 +89,7 @@ def test_a_folder_that_cannot_be_written_is_refused_and_can_be_read(undisturbed,
         (folder / "g.toml").write_text(CONFIG)
         (folder / "a.sqlite").write_bytes(undisturbed.path.read_bytes())
         subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
-        refused = command(folder)
+        refused = command("g.toml", cwd=folder)
         assert refused.returncode == 2
         assert refused.stderr.startswith("error: expected a file and a folder that can be written")
         assert refused.stderr.count("\n") == 1
@@ -117,7 +103,7 @@ def test_no_room_for_weights_leaves_the_row_pending(tmp_path):
     with mounted(tmp_path / "small", "size=16k") as folder:
         grid = "n = 64\nm = 256\nlam = 0.01\nt_end = 1.0\n"
         (tmp_path / "g.toml").write_text(grid)
-        stopped = command(tmp_path, "--workers", "1", "--weights", str(folder))
+        stopped = command("g.toml", "--workers", 1, "--weights", folder, cwd=tmp_path)
         assert stopped.returncode == 1
         assert "expected a folder for weights that can be written and has room" in stopped.stderr
         assert load(tmp_path / "g.sqlite").counts() == {"PENDING": 1}

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from flow.sweep import load, run
-from flow.sweep.results import EXPORTED
 from flow.sweep.store import open_to_read
 from tests import ROOT
+from tests.sweep import RESULTS
 
 CONFIG = "n = 16\nm = [16, 32]\nlam = 0.02\nseeds = 20\n"
 
@@ -64,7 +64,7 @@ def check(file, expected):
             assert not row["finished"]
             assert row["t"] is None
         else:
-            for name in (*EXPORTED, "trace", "winners"):
+            for name in RESULTS:
                 assert row[name] == wanted[name], name
     return len(found.finished)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
@@ -28,7 +30,6 @@ from theory.collisions import (
 )
 from theory.equilibrium import critical_lambda, equal_survivor_roots, smooth_force
 
-laws = settings(deadline=None, max_examples=100)
 Array = NDArray[np.float64]
 
 constants = st.sampled_from([1.0, 4.0, 0.3])
@@ -65,7 +66,6 @@ def race(
     return float(run.y[0, -1]), float(run.y[1, -1]), run.t[-1] if run.status == 1 else np.inf
 
 
-@laws
 @given(st.floats(0.05, 1.3), st.floats(0.05, 1.3), planar_systems())
 def test_the_planar_systems_are_the_flow_of_two_features_on_one_neuron(
     u: float, v: float, system: tuple[float, float, float]
@@ -84,7 +84,6 @@ def test_the_planar_systems_are_the_flow_of_two_features_on_one_neuron(
     )
 
 
-@laws
 @given(st.floats(0.05, 1.3), st.floats(0.05, 1.3), planar_systems())
 def test_jacobian_is_the_slope_of_the_rate(
     u: float, v: float, system: tuple[float, float, float]
@@ -100,7 +99,6 @@ def test_jacobian_is_the_slope_of_the_rate(
     )
 
 
-@laws
 @given(log_uniform(0.01, 0.99), constants, st.floats(0.01, 1.3), st.booleans())
 def test_a_lone_weight_lives_exactly_above_the_smaller_root(
     share: float, c: float, start: float, near: bool
@@ -125,7 +123,6 @@ def test_a_lone_weight_lives_exactly_above_the_smaller_root(
     assert not benign_survives(start, 1.001 * critical_lambda(c=c), benefit=c)
 
 
-@laws
 @given(planar_systems(), seeds)
 def test_fixed_points_are_all_the_rest_points_of_the_open_quadrant(
     system: tuple[float, float, float], seed: int
@@ -154,7 +151,6 @@ def test_fixed_points_are_all_the_rest_points_of_the_open_quadrant(
                 assert np.abs(known - found).max(axis=1).min() < 1e-5
 
 
-@laws
 @given(planar_systems())
 def test_the_symmetric_point_has_the_stated_eigenvalues(
     system: tuple[float, float, float],
@@ -170,7 +166,6 @@ def test_the_symmetric_point_has_the_stated_eigenvalues(
             )
 
 
-@laws
 @given(planar_systems())
 def test_sharing_with_the_same_sign_is_stable_exactly_for_weak_interference(
     system: tuple[float, float, float],
@@ -193,7 +188,6 @@ def test_sharing_with_the_same_sign_is_stable_exactly_for_weak_interference(
         assert not stable  # with equal strengths, never
 
 
-@laws
 @given(log_uniform(0.01, 0.6), constants)
 def test_sharing_sets_in_where_the_splitting_eigenvalue_changes_sign(
     share: float, c: float
@@ -217,7 +211,6 @@ def test_sharing_sets_in_where_the_splitting_eigenvalue_changes_sign(
     assert below[2].u == pytest.approx(below[0].u, rel=0.5)  # branches off the symmetric point
 
 
-@laws
 @given(planar_systems(), st.floats(0.1, 1.2), st.floats(0.05, 0.97))
 def test_the_larger_of_two_rivals_is_never_the_first_to_die(
     system: tuple[float, float, float], u: float, ratio: float
@@ -265,7 +258,6 @@ def unit_races(draw: st.DrawFn) -> tuple[float, float]:
     return 1 / np.hypot(1, ratio), ratio / np.hypot(1, ratio)
 
 
-@laws
 @given(unit_races(), constants, log_uniform(2e-3, 2e-2), log_uniform(0.3, 2.0))
 def test_race_time_is_within_its_order_for_encodings_and_neurons(
     pair: tuple[float, float], c: float, rate: float, norm: float
@@ -298,7 +290,6 @@ def test_race_converges_at_the_orders_it_claims(c: float, ratio: float) -> None:
     assert slope == pytest.approx(0.0, abs=0.2)
 
 
-@laws
 @given(unit_races())
 def test_race_constant_is_the_slow_time_of_two_weights(pair: tuple[float, float]) -> None:
     a, b = pair
@@ -310,7 +301,7 @@ def test_race_constant_is_the_slow_time_of_two_weights(pair: tuple[float, float]
     assert race_constant(7 * a, 7 * b) == pytest.approx(float(exact), rel=1e-10)  # scale-free
 
 
-def test_collisions_broadcast() -> None:
+def test_collision_laws_broadcast_over_weights_and_strengths() -> None:
     a, lam = np.array([[0.8], [0.9]]), np.array([0.01, 0.02, 0.03])
     assert race_time(a, 0.5, lam).shape == (2, 3)
     assert race_applies(a, 0.5, lam).shape == (2, 3)
@@ -320,17 +311,21 @@ def test_collisions_broadcast() -> None:
     assert malign_rate(a, 0.5, lam)[0].shape == (2, 3)
 
 
-def test_collisions_refuse_nonsense() -> None:
-    with pytest.raises(ValueError, match="expected a > b"):
-        race_time(0.5, 0.6, 0.01)
-    with pytest.raises(ValueError, match="order 0 or 1"):
-        race_time(0.6, 0.5, 0.01, order=2)
-    with pytest.raises(ValueError, match="expected lam > 0"):
-        malign_fixed_points(0.0)
-    with pytest.raises(ValueError, match="expected u > 0"):
-        malign_rate(0.0, 0.5, 0.1)
-    with pytest.raises(ValueError, match="points >= 2"):
-        separatrix(0.02, points=1)
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: race_time(0.5, 0.6, 0.01), "expected a > b"),
+        (lambda: race_time(0.6, 0.5, 0.01, order=2), "order 0 or 1"),
+        (lambda: malign_fixed_points(0.0), "expected lam > 0"),
+        (lambda: malign_rate(0.0, 0.5, 0.1), "expected u > 0"),
+        (lambda: separatrix(0.02, points=1), "points >= 2"),
+    ],
+)
+def test_collisions_outside_the_theorems_assumptions_are_refused(
+    call: Callable[[], object], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        call()
 
 
 # --- against the simulator ------------------------------------------------------------------
@@ -345,7 +340,6 @@ def decided_races(draw: st.DrawFn) -> tuple[float, float, float, float, float]:
     return u, u * draw(st.floats(0.05, 0.8)), lam, benefit, benefit * draw(ratios)
 
 
-@laws
 @given(decided_races())
 def test_the_simulation_of_two_rivals_ends_as_predicted(
     drawn: tuple[float, float, float, float, float],
@@ -370,7 +364,6 @@ def test_the_simulation_of_two_rivals_ends_as_predicted(
                 assert right <= 0
 
 
-@laws
 @given(unit_races(), constants, log_uniform(2e-2, 0.1))
 def test_a_neuron_between_two_features_runs_as_an_encoding_over_two_neurons(
     pair: tuple[float, float], c: float, rate: float
@@ -409,7 +402,6 @@ def test_race_converges_to_the_simulation_at_the_orders_it_claims(ratio: float, 
     np.testing.assert_allclose(slopes, [0.0, 1.0], atol=0.2)
 
 
-@laws
 @given(log_uniform(0.05, 0.9), constants, st.floats(0.05, 1.2), st.floats(0.05, 1.2))
 def test_benign_collisions_last_in_the_simulation_exactly_when_both_weights_do(
     share: float, c: float, u: float, v: float

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
@@ -23,7 +25,6 @@ from theory.equilibrium import (
     stationarity_violation,
 )
 
-laws = settings(deadline=None, max_examples=100)
 Array = NDArray[np.float64]
 
 shares = log_uniform(1e-6, 0.999)
@@ -52,7 +53,6 @@ def slopes(w: Array, benefit: float, interference: float, step: float = 1e-6) ->
     return out
 
 
-@laws
 @given(shares, survivor_numbers, constants)
 def test_roots_are_the_positive_roots_of_the_cubic(share: float, k: float, c: float) -> None:
     lam = share * float(critical_lambda(k, c=c))
@@ -64,7 +64,6 @@ def test_roots_are_the_positive_roots_of_the_cubic(share: float, k: float, c: fl
         assert c * (1 - k * v**2) * v == pytest.approx(lam, rel=1e-9)
 
 
-@laws
 @given(survivor_numbers, constants)
 def test_critical_lambda_is_the_cubics_maximum(k: float, c: float) -> None:
     v = np.linspace(0, 1, 20001) / np.sqrt(k)
@@ -73,7 +72,6 @@ def test_critical_lambda_is_the_cubics_maximum(k: float, c: float) -> None:
     assert low == pytest.approx(float(high), rel=1e-6)
 
 
-@laws
 @given(shares, st.integers(1, 7), constants)
 def test_equal_survivors_have_the_stated_eigenvalues(share: float, k: int, c: float) -> None:
     lam = share * float(critical_lambda(k, c=c))
@@ -94,7 +92,6 @@ def test_equal_survivors_have_the_stated_eigenvalues(share: float, k: int, c: fl
         assert (common < 0) == (number == 1)  # larger root: saddle (stable for k = 1)
 
 
-@laws
 @given(weights(n=(1, 4), m=(1, 5)), strengths)
 def test_smooth_force_is_minus_the_slope_of_the_loss(
     w: Array, strength: tuple[float, float]
@@ -103,7 +100,6 @@ def test_smooth_force_is_minus_the_slope_of_the_loss(
     np.testing.assert_allclose(force, -slopes(w, *strength), atol=1e-7)
 
 
-@laws
 @given(weights(n=(1, 5), m=(1, 6)), strengths, st.floats(0.0, 0.9))
 def test_hessian_is_the_slope_of_the_force_on_the_support(
     w: Array, strength: tuple[float, float], dropped: float
@@ -129,7 +125,6 @@ def test_hessian_is_the_slope_of_the_force_on_the_support(
         assert lowest_curvature(w, **option) == pytest.approx(np.linalg.eigvalsh(found)[0])
 
 
-@laws
 @given(shares, constants, st.integers(0, 10))
 def test_one_neuron_each_is_stationary_and_stable(share: float, c: float, seed: int) -> None:
     """The paper's solutions, benign collisions included, are rest points with curvature > 0."""
@@ -148,7 +143,6 @@ def test_one_neuron_each_is_stationary_and_stable(share: float, c: float, seed: 
     assert violation == pytest.approx(abs(c * (1 - moved**2) * moved - lam), rel=1e-6)
 
 
-@laws
 @given(shares, constants, st.integers(2, 5))
 def test_shared_encodings_and_malign_neurons_are_saddles(share: float, c: float, k: int) -> None:
     """k equal weights in one row, or in one column, rest with curvature -lambda/v."""
@@ -185,7 +179,6 @@ def rows_near_the_bound(draw: st.DrawFn) -> tuple[Array, float, float, float]:
     return w, draw(constants), draw(st.floats(0.5, 1.0)), draw(st.floats(0.05, 2.0))
 
 
-@laws
 @given(rows_near_the_bound())
 def test_rows_below_the_early_kill_bound_survive(
     drawn: tuple[Array, float, float, float],
@@ -200,7 +193,6 @@ def test_rows_below_the_early_kill_bound_survive(
     assert np.linalg.norm(run.y[:, -1]) > 0.99 * min(float(np.linalg.norm(row)), 3**-0.5)
 
 
-@laws
 @given(st.integers(1, 8), st.floats(0.1, 1.5), constants)
 def test_the_early_kill_bound_is_sharp_for_equal_weights(m: int, norm: float, c: float) -> None:
     row = np.full(m, norm / np.sqrt(m))
@@ -225,30 +217,33 @@ def test_gaussian_rows_are_safe_below_half_of_one_over_root_m() -> None:
     assert early_kill_bound(row) * 1e3 == pytest.approx(0.482, abs=2e-3)
 
 
-def test_equilibrium_broadcasts() -> None:
+def test_equilibria_broadcast_over_strengths_and_survivors() -> None:
     small, large = equal_survivor_roots(np.array([[0.01], [0.02]]), np.array([1, 2, 3]))
     assert small.shape == large.shape == (2, 3)
     assert np.all(small < large)
     assert early_kill_bound(np.ones((2, 3, 4))).shape == (2, 3)
 
 
-def test_equilibrium_refuses_nonsense() -> None:
-    with pytest.raises(ValueError, match="lambda <= critical_lambda"):
-        equal_survivor_roots(0.5)
-    with pytest.raises(ValueError, match="expected survivors > 0"):
-        critical_lambda(0)
-    with pytest.raises(ValueError, match=r"shape \(n, m\)"):
-        smooth_force([1.0, 2.0])
-    with pytest.raises(ValueError, match="non-zero weight"):
-        early_kill_bound([0.0, 0.0])
-    with pytest.raises(ValueError, match="expected lam >= 0"):
-        stationarity_violation([[1.0]], -0.1)
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: equal_survivor_roots(0.5), "lambda <= critical_lambda"),
+        (lambda: critical_lambda(0), "expected survivors > 0"),
+        (lambda: smooth_force([1.0, 2.0]), r"shape \(n, m\)"),
+        (lambda: early_kill_bound([0.0, 0.0]), "non-zero weight"),
+        (lambda: stationarity_violation([[1.0]], -0.1), "expected lam >= 0"),
+    ],
+)
+def test_equilibria_outside_the_theorems_assumptions_are_refused(
+    call: Callable[[], object], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        call()
 
 
 # --- against the simulator ------------------------------------------------------------------
 
 
-@laws
 @given(weights(n=(1, 6), m=(1, 7)), strengths, st.floats(0.0, 0.9), st.floats(1e-3, 0.3))
 def test_certificates_agree_with_the_simulators(
     w: Array, strength: tuple[float, float], dropped: float, lam: float
@@ -262,7 +257,6 @@ def test_certificates_agree_with_the_simulators(
     assert lowest_curvature(w, **option) == pytest.approx(found.curvature, abs=1e-9)
 
 
-@laws
 @given(rows_near_the_bound())
 def test_rows_of_the_simulation_survive_below_the_bound_and_end_at_the_larger_root(
     drawn: tuple[Array, float, float, float],
@@ -282,7 +276,6 @@ def test_rows_of_the_simulation_survive_below_the_bound_and_end_at_the_larger_ro
     assert not run.final.any()
 
 
-@laws
 @given(weights(n=(2, 4), m=(6, 10), scale=(0.8, 1.2)), log_uniform(0.08, 0.15))
 def test_the_simulator_comes_to_rest_on_predicted_weights(w: Array, lam: float) -> None:
     """Whoever wins: a lone or benignly sharing weight has the size of the larger root."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
@@ -27,7 +29,6 @@ from theory.interference import (
     transposable_rate,
 )
 
-laws = settings(deadline=None, max_examples=100)
 Array = NDArray[np.float64]
 constants = st.sampled_from([1.0, 4.0, 0.3])
 
@@ -85,7 +86,6 @@ def test_interference_is_not_negligible_at_equal_sizes() -> None:
     assert ratio == pytest.approx(2.2, abs=0.1)
 
 
-@laws
 @given(weights(n=(2, 2), m=(1, 6)), constants)
 def test_pair_decay_is_the_pairs_own_part_of_the_overlaps_rate(w: Array, c: float) -> None:
     """With two rows and no l1: dG/dt minus what feature benefit does is the pair's own term."""
@@ -116,7 +116,6 @@ def repelling_weights(draw: st.DrawFn) -> Array:
     return w
 
 
-@laws
 @given(repelling_weights(), st.floats(0.1, 5.0), constants)
 def test_rows_that_do_not_attract_grow_alone(w: Array, t: float, c: float) -> None:
     assert no_pair_attracts(w)
@@ -139,7 +138,6 @@ def test_l1_can_make_rows_attract_that_did_not() -> None:
     assert not no_pair_attracts(w)
 
 
-@laws
 @given(st.integers(2, 6), st.integers(2, 8), seeds)
 def test_separate_signs_mean_no_interference_at_all(n: int, m: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -158,7 +156,6 @@ def test_separate_signs_mean_no_interference_at_all(n: int, m: int, seed: int) -
             assert not signs_separate(w)
 
 
-@laws
 @given(weights(n=(1, 5), m=(1, 5)), constants, st.floats(0, 0.2))
 def test_where_overlaps_are_positive_the_flow_is_its_own_transpose(
     w: Array, c: float, lam: float
@@ -174,7 +171,6 @@ def test_where_overlaps_are_positive_the_flow_is_its_own_transpose(
         assert w.shape == (1, 1) or not np.allclose(unequal, turned, atol=1e-12)
 
 
-@laws
 @given(weights(n=(2, 2), m=(2, 6), scale=(0.4, 1.4)), st.floats(0.05, 6.0), constants)
 def test_two_overlapping_rows_keep_their_singular_vectors(w: Array, t: float, c: float) -> None:
     if w[0] @ w[1] < 0:
@@ -184,30 +180,32 @@ def test_two_overlapping_rows_keep_their_singular_vectors(w: Array, t: float, c:
     assert found[0] @ found[1] >= -1e-12  # for ever
 
 
-def test_interference_refuses_nonsense() -> None:
-    attracting = [[1.0, 0.0], [0.5, 0.5]]
-    with pytest.raises(ValueError, match="all G_ij <= 0"):
-        growing_alone(attracting, 1.0)
-    with pytest.raises(ValueError, match="all G_ij >= 0"):
-        transposable_rate([[1.0, 0.0], [-0.5, 0.5]])
-    with pytest.raises(ValueError, match="all G_ij >= 0"):
-        overlapping_solution([[1.0, 0.0], [-0.5, 0.5]], 1.0)
-    with pytest.raises(ValueError, match=r"shape \(n, m\)"):
-        no_pair_attracts([1.0, 2.0])
-    with pytest.raises(ValueError, match="expected n > 0"):
-        initial_interference(0, 3)
-    with pytest.raises(ValueError, match="expected scale >= 0"):
-        initial_benefit(3, -1.0)
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: growing_alone([[1.0, 0.0], [0.5, 0.5]], 1.0), "all G_ij <= 0"),
+        (lambda: transposable_rate([[1.0, 0.0], [-0.5, 0.5]]), "all G_ij >= 0"),
+        (lambda: overlapping_solution([[1.0, 0.0], [-0.5, 0.5]], 1.0), "all G_ij >= 0"),
+        (lambda: no_pair_attracts([1.0, 2.0]), r"shape \(n, m\)"),
+        (lambda: initial_interference(0, 3), "expected n > 0"),
+        (lambda: initial_benefit(3, -1.0), "expected scale >= 0"),
+    ],
+)
+def test_weights_outside_the_theorems_assumptions_are_refused(
+    call: Callable[[], object], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        call()
 
 
-def test_free_directions_of_known_faces() -> None:
+def test_known_faces_have_as_many_free_directions_as_by_hand() -> None:
     """All pairs of a full n x n matrix held: the orthogonal group, of dimension n(n-1)/2."""
     assert 6 * free_directions(6, 6, 1.0) == pytest.approx(6 * 5 / 2)
     assert free_directions(6, 1, 0.0) == 0  # one neuron each: nowhere to go
     assert free_directions(5, 3, 1.0) == 0  # a vertex of the orthogonal group, m' = (n + 1)/2
 
 
-def test_interference_broadcasts() -> None:
+def test_initial_strengths_broadcast_over_sizes() -> None:
     n, m = np.array([[4], [8]]), np.array([4, 8, 16])
     for strength in (initial_interference, interference_variance, initial_growth):
         assert strength(n, m, 0.9).shape == (2, 3)
@@ -217,7 +215,6 @@ def test_interference_broadcasts() -> None:
 # --- against the simulator ------------------------------------------------------------------
 
 
-@laws
 @given(st.integers(2, 6), st.integers(2, 8), seeds, st.floats(0.01, 0.3))
 def test_with_separate_signs_the_simulation_ignores_interference(
     n: int, m: int, seed: int, lam: float
@@ -235,14 +232,12 @@ def test_with_separate_signs_the_simulation_ignores_interference(
     assert all(signs_separate(x) for x in together.weights)
 
 
-@laws
 @given(repelling_weights(), st.floats(0.1, 5.0), constants)
 def test_repelling_rows_grow_alone_in_the_simulation(w: Array, t: float, c: float) -> None:
     run = integrate([FeatureBenefit(c), Interference(c)], w, t_end=t / c, rtol=1e-6)
     np.testing.assert_allclose(run.final, growing_alone(w, t / c, c=c), atol=2e-4)
 
 
-@laws
 @given(weights(n=(2, 2), m=(2, 6), scale=(0.4, 1.4)), st.floats(0.05, 6.0), constants)
 def test_two_overlapping_rows_keep_their_singular_vectors_in_the_simulation(
     w: Array, t: float, c: float
@@ -253,7 +248,6 @@ def test_two_overlapping_rows_keep_their_singular_vectors_in_the_simulation(
     np.testing.assert_allclose(run.final, overlapping_solution(w, t / c, c=c), atol=3e-3)
 
 
-@laws
 @given(weights(n=(1, 5), m=(1, 5), scale=(0.5, 1.3)), constants, st.floats(0.01, 0.2))
 def test_transposed_starts_run_transposed_while_all_weights_are_positive(
     w: Array, c: float, lam: float
@@ -266,7 +260,7 @@ def test_transposed_starts_run_transposed_while_all_weights_are_positive(
         np.testing.assert_allclose(one, other.T, atol=2e-4)
 
 
-def test_the_plateau() -> None:
+def test_interference_holds_nonzeros_on_a_plateau_near_half_the_features() -> None:
     """Interference holds m' near n/2 long after an encoding alone would have settled.
 
     n = m = 64, lambda = 0.004, mean m' at lambda t = 0.3, 0.5, 0.7; measured with a fixed-step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ from theory.noise import (
     simplex_with_one_stuck,
 )
 
-laws = settings(deadline=None, max_examples=40)
+laws = settings(max_examples=40)
 Array = NDArray[np.float64]
 BIPOLAR = noise_law("bipolar")
 DENSITIES = {
@@ -143,7 +144,7 @@ def test_the_implicit_path_follows_the_gradient_of_the_implicit_term(
 # The expected loss -------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     row=weights(n=(1, 1), m=(1, 1)), sigma=sigmas, name=st.sampled_from(sorted(DENSITIES)),
     x=st.floats(-4, 4),
@@ -160,7 +161,7 @@ def test_one_weight_alone_by_its_density(row: Array, sigma: float, name: str, x:
         assert value == pytest.approx(exact, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(W=weights(n=(1, 1), m=(5, 11)), sigma=sigmas, seed=seeds)
 def test_fourier_inversion_is_the_average_over_all_patterns(
     W: Array, sigma: float, seed: int
@@ -173,7 +174,7 @@ def test_fourier_inversion_is_the_average_over_all_patterns(
     np.testing.assert_allclose(e[0], e[1], atol=2e-4 * s)
 
 
-@settings(deadline=None, max_examples=3)
+@settings(max_examples=3)
 @given(W=weights(n=(1, 3), m=(1, 5)), sigma=sigmas)
 def test_normal_noise_has_a_closed_form(W: Array, sigma: float) -> None:
     law = noise_law("normal")
@@ -322,19 +323,32 @@ def test_one_stuck_encoding_is_the_sparser_simplex_up_to_twelve() -> None:
     assert np.ptp(fourth[:-1]) < 1e-12
 
 
-def test_arguments_out_of_range_are_refused() -> None:
-    w = np.ones(30)
-    for call in (
-        lambda: expected_rectified(0.0, w, 0.1, BIPOLAR, "enumeration"),
-        lambda: expected_rectified(0.0, w[:3], 0.1, noise_law("normal"), "enumeration"),
-        lambda: expected_rectified(0.0, w, 0.0, BIPOLAR),
-        lambda: expected_loss(w, 0.1, BIPOLAR),
-        lambda: expected_loss_gradient(w[None], 0.1, BIPOLAR, "fourier"),
-        lambda: next_step_loss(2 * w, 0.1, 0.1, BIPOLAR),
-        lambda: implicit_rate(w, 0.1, 0.1, -2),
-        lambda: residual_interference(1, 0.1),
-        lambda: simplex_with_one_stuck(2),
-        lambda: simplex_alike(1),
-    ):
-        with pytest.raises(ValueError, match="expected"):
-            call()
+ONES = np.ones(30)
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: expected_rectified(0.0, ONES, 0.1, BIPOLAR, "enumeration"), "expected m <= 20"),
+        (
+            lambda: expected_rectified(0.0, ONES[:3], 0.1, noise_law("normal"), "enumeration"),
+            "expected bipolar noise",
+        ),
+        (lambda: expected_rectified(0.0, ONES, 0.0, BIPOLAR), "expected sigma > 0"),
+        (lambda: expected_loss(ONES, 0.1, BIPOLAR), r"expected W : \(n, m\)"),
+        (
+            lambda: expected_loss_gradient(ONES[None], 0.1, BIPOLAR, "fourier"),
+            "expected enumeration or normal",
+        ),
+        (lambda: next_step_loss(2 * ONES, 0.1, 0.1, BIPOLAR), "expected rows of unit length"),
+        (lambda: implicit_rate(ONES, 0.1, 0.1, -2), "expected rows of unit length"),
+        (lambda: residual_interference(1, 0.1), "expected n >= 2"),
+        (lambda: simplex_with_one_stuck(2), "expected n >= 3"),
+        (lambda: simplex_alike(1), "expected n >= 2"),
+    ],
+)
+def test_noise_outside_the_theorems_assumptions_is_refused(
+    call: Callable[[], object], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        call()

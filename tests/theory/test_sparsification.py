@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.integrate import quad, solve_ivp
@@ -36,7 +37,6 @@ from theory.sparsification import (
 from theory.unit_length import inverse_norm, start_offset, undo_start_offset
 from theory.universal import half_normal_quantiles
 
-laws = settings(deadline=None, max_examples=100)
 Array = NDArray[np.float64]
 
 
@@ -122,7 +122,6 @@ def follow_two_scalars(row: Row, times: Array) -> Array:
     return out
 
 
-@laws
 @given(surviving_rows())
 def test_a_weight_grows_above_the_threshold_and_shrinks_below(row: Row) -> None:
     size = np.abs(row.start)
@@ -136,7 +135,6 @@ def test_a_weight_grows_above_the_threshold_and_shrinks_below(row: Row) -> None:
         assert np.isinf(theta)
 
 
-@laws
 @given(surviving_rows(), st.floats(0.05, 0.9))
 def test_two_scalars_carry_every_coordinate(row: Row, fraction: float) -> None:
     last = extinction_schedule(row.start, row.lam, c=row.c, order=0).times[1]
@@ -151,7 +149,6 @@ def test_two_scalars_carry_every_coordinate(row: Row, fraction: float) -> None:
     assert known[0] == 0
 
 
-@laws
 @given(surviving_rows(), st.floats(0.01, 0.99))
 def test_gamma_and_the_affine_law_describe_the_coordinates(row: Row, fraction: float) -> None:
     last = extinction_schedule(row.start, row.lam, c=row.c, order=0).times[1]
@@ -172,7 +169,6 @@ def test_gamma_and_the_affine_law_describe_the_coordinates(row: Row, fraction: f
     np.testing.assert_allclose(gamma(shift[inside], start.max()), stretch[inside], rtol=1e-12)
 
 
-@laws
 @given(surviving_rows())
 def test_gamma_solves_its_differential_equation(row: Row) -> None:
     start = SortedRow.of(row.start)
@@ -189,7 +185,6 @@ def test_gamma_solves_its_differential_equation(row: Row) -> None:
     assert gamma(0.0, start.largest) == 1
 
 
-@laws
 @given(surviving_rows(m=(1, 40)), st.floats(0.0, 0.999))
 def test_moments_are_sums_over_survivors(row: Row, fraction: float) -> None:
     start = SortedRow.of(row.start)
@@ -213,7 +208,6 @@ def test_moments_keep_their_digits_in_the_closest_races() -> None:
     assert np.all(SortedRow.of([0.1, 0.1, 0.1]).spreads == 0)
 
 
-@laws
 @given(surviving_rows(m=(1, 8)))
 def test_schedule_integral_is_the_integral(row: Row) -> None:
     a = np.sort(np.abs(row.start))[::-1]
@@ -251,7 +245,6 @@ def test_schedule_integral_to_thirty_digits_in_a_close_race() -> None:
     assert found[4] == 0
 
 
-@laws
 @given(surviving_rows(m=(2, 5), share=(0.01, 0.05)))
 def test_first_order_schedule_is_within_its_order_of_the_coordinates(row: Row) -> None:
     """|error| <= 2 lambda r^2 / (c N)^2, N = min(||W(0)||, 1); leading order is off by ~1/c.
@@ -287,7 +280,7 @@ def test_schedule_converges_at_the_orders_it_claims(seed: int, c: float) -> None
     assert np.polyfit(np.log(lams), np.log(leading_error), 1)[0] == pytest.approx(0.0, abs=0.2)
 
 
-def test_figure_2_by_the_schedule_alone() -> None:
+def test_the_schedule_alone_reproduces_figure_two_of_the_paper() -> None:
     """The paper's figure 2 (m = 1e5, lambda = 1e-5, legacy seed 0) without integrating it."""
     start = np.abs(np.random.RandomState(0).normal(0, 0.9 / np.sqrt(10**5), 10**5))
     times = [100, 1e3, 1e4, 2e4, 5e4, 1e5]
@@ -299,7 +292,6 @@ def test_figure_2_by_the_schedule_alone() -> None:
     np.testing.assert_allclose(l1, [218.58, 90.093, 11.168, 5.2826], rtol=3e-4)
 
 
-@laws
 @given(surviving_rows(m=(2, 30)))
 def test_l1_of_the_schedule_is_that_of_the_shifted_row(row: Row) -> None:
     schedule = extinction_schedule(row.start, row.lam, c=row.c, order=0)
@@ -351,7 +343,6 @@ def test_tied_winners_never_separate_and_zeros_are_dead_at_once() -> None:
 # --- start offset ---------------------------------------------------------------------------
 
 
-@laws
 @given(st.floats(0.2, 3.0), st.floats(0.0, 20.0), st.sampled_from([0.5, 1.0, 4.0]))
 def test_start_offset_is_the_integral_of_the_logistic_length(
     norm: float, t: float, c: float
@@ -374,7 +365,6 @@ def test_start_offset_is_the_integral_of_the_logistic_length(
 # --- Appendix B -----------------------------------------------------------------------------
 
 
-@laws
 @given(surviving_rows(), st.floats(0.0, 0.9))
 def test_l1_rate_is_the_slope_of_the_l1_norm(row: Row, fraction: float) -> None:
     last = extinction_schedule(row.start, row.lam, c=row.c, order=0).times[1]
@@ -388,7 +378,6 @@ def test_l1_rate_is_the_slope_of_the_l1_norm(row: Row, fraction: float) -> None:
         assert slope == pytest.approx(float(rate), rel=1e-5, abs=2e-6 * row.c)
 
 
-@laws
 @given(surviving_rows(m=(2, 30)))
 def test_in_balance_the_l1_norm_falls_with_the_variance(row: Row) -> None:
     size = np.abs(row.start)
@@ -400,7 +389,6 @@ def test_in_balance_the_l1_norm_falls_with_the_variance(row: Row) -> None:
     assert fall == pytest.approx(lam * alive**2 / square * float(np.var(size)))
 
 
-@laws
 @given(surviving_rows(m=(2, 6)), st.floats(0.01, 0.98))
 def test_relative_variance_of_the_flow_stays_within_the_bounds(row: Row, fraction: float) -> None:
     last = extinction_schedule(row.start, row.lam, c=row.c, order=0).times[1]
@@ -412,7 +400,6 @@ def test_relative_variance_of_the_flow_stays_within_the_bounds(row: Row, fractio
     assert np.all(found <= high[alive - 1] * (1 + 1e-6) + 1e-9)
 
 
-@laws
 @given(surviving_rows(m=(2, 30)))
 def test_relative_variance_bounds_are_attained(row: Row) -> None:
     """Just before an extinction the upper bound, just after the previous one the lower."""
@@ -444,25 +431,28 @@ def test_relative_variance_of_a_known_row() -> None:
 # --- refusals -------------------------------------------------------------------------------
 
 
-def test_sparsification_refuses_nonsense() -> None:
-    with pytest.raises(ValueError, match="expected 0 <= S < a_1"):
-        gamma(1.0, 1.0)
-    with pytest.raises(ValueError, match="order 0 or 1"):
-        extinction_schedule([1.0, 0.5], 0.1, order=2)
-    with pytest.raises(ValueError, match="expected lam > 0"):
-        extinction_schedule([1.0, 0.5], 0.0)
-    with pytest.raises(ValueError, match="a row with a non-zero weight"):
-        extinction_schedule([[0.0, 0.0], [1.0, 0.5]], 0.1)
-    with pytest.raises(ValueError, match="finite weights"):
-        SortedRow.of([np.inf, 1.0])
-    with pytest.raises(ValueError, match="without NaN"):
-        SortedRow.of([np.nan, 1.0])
-    with pytest.raises(ValueError, match="non-zero weight"):
-        relative_variance([0.0, 0.0])
-    with pytest.raises(ValueError, match="expected winner > 0"):
-        gamma_rate(1.0, 0.0, 0.1)
-    with pytest.raises(ValueError, match="expected time >= 0"):
-        start_offset(-1.0, 1.0)
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: gamma(1.0, 1.0), "expected 0 <= S < a_1"),
+        (lambda: extinction_schedule([1.0, 0.5], 0.1, order=2), "order 0 or 1"),
+        (lambda: extinction_schedule([1.0, 0.5], 0.0), "expected lam > 0"),
+        (
+            lambda: extinction_schedule([[0.0, 0.0], [1.0, 0.5]], 0.1),
+            "row with a non-zero weight",
+        ),
+        (lambda: SortedRow.of([np.inf, 1.0]), "finite weights"),
+        (lambda: SortedRow.of([np.nan, 1.0]), "without NaN"),
+        (lambda: relative_variance([0.0, 0.0]), "non-zero weight"),
+        (lambda: gamma_rate(1.0, 0.0, 0.1), "expected winner > 0"),
+        (lambda: start_offset(-1.0, 1.0), "expected time >= 0"),
+    ],
+)
+def test_rows_outside_the_theorems_assumptions_are_refused(
+    call: Callable[[], object], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        call()
 
 
 # --- against the simulator ------------------------------------------------------------------
@@ -489,7 +479,6 @@ def last_death(row: Row, guess: float) -> float:
     return float(low + high) / 2
 
 
-@laws
 @given(surviving_rows(m=(2, 120), share=(0.005, 0.05)))
 def test_schedule_counts_the_survivors_of_the_simulation(row: Row) -> None:
     schedule = extinction_schedule(row.start, row.lam, c=row.c)
@@ -519,7 +508,6 @@ def test_schedule_converges_to_the_simulation_at_the_orders_it_claims(m: int, c:
         assert slope == pytest.approx(order, abs=0.2)
 
 
-@laws
 @given(surviving_rows(m=(2, 60)), st.floats(0.05, 0.9), st.sampled_from(["exact", "numba"]))
 def test_affine_law_holds_in_the_simulation(row: Row, fraction: float, backend: str) -> None:
     """gamma is read off two weights of the run; all others must follow from it."""
@@ -534,7 +522,6 @@ def test_affine_law_holds_in_the_simulation(row: Row, fraction: float, backend: 
         np.testing.assert_allclose(now, expected, atol=1e-8 if backend == "exact" else 2e-5)
 
 
-@laws
 @given(surviving_rows(m=(2, 60)), st.floats(0.01, 0.98))
 def test_relative_variance_of_the_simulation_stays_within_the_bounds(
     row: Row, fraction: float
