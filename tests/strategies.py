@@ -44,9 +44,11 @@ def regularization_strengths(low: float = 1e-4, high: float = 0.3) -> st.SearchS
 
 
 @st.composite
-def sparse_weights(draw: st.DrawFn, n: tuple[int, int] = (1, 12)) -> Array:
+def sparse_weights(
+    draw: st.DrawFn, n: tuple[int, int] = (1, 12), m: tuple[int, int] = (1, 12)
+) -> Array:
     """Gaussian weights, of which a drawn share is zero."""
-    W = draw(weights(n=n, m=(1, 12)))
+    W = draw(weights(n=n, m=m))
     share = draw(st.floats(0.0, 1.0))
     keep = np.random.default_rng(draw(seeds)).random(W.shape) < share
     return np.where(keep, W, 0.0)

@@ -1,11 +1,11 @@
 from .trainer import (
+    train as train,
+)
+from .trajectory import (
     TrainingTrajectory as TrainingTrajectory,
 )
-from .trainer import (
+from .trajectory import (
     forces_of as forces_of,
-)
-from .trainer import (
-    train as train,
 )
 
 __all__ = [

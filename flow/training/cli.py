@@ -5,6 +5,7 @@ that did not, 2 for input that cannot be used, 130 after Ctrl-C.
 """
 
 import math
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -45,7 +46,7 @@ from flow.training.setup import (
 )
 
 if TYPE_CHECKING:
-    from flow.training.trainer import TrainingTrajectory
+    from flow.training.trajectory import TrainingTrajectory
 
 PROG = "python -m flow.training"
 ABOUT = (
@@ -67,15 +68,18 @@ class Loss:
     m: Annotated[int, whole("m", 1)] = 128
     """neurons, the columns of W"""
     lam: Annotated[float, number("lam", "a number >= 0", remedy="; 0 is no penalty")] = 0.01
-    """weight λ of the penalty"""
-    c: Annotated[float, number("c", "a number > 0")] = 4.0
+    """weight λ of the penalty; with --untied it is twice the authors' l1, as the mean of the two
+    matrices' penalties is charged, not their sum"""
+    c: Annotated[float, number("c", "a number > 0")] = Network.c
     """four times the weight of the squared error; the paper's loss has 4, its text 1"""
     penalty: Annotated[str, choice("penalty", PENALTIES)] = "l1"
     """l1: Σ|W|, l2: half of Σ W²"""
     penalized: Annotated[str, choice("penalized", PENALIZED)] = "weights"
     """weights, or the activations they make"""
     untied: bool = False
-    """encoder and decoder are different matrices"""
+    """encoder and decoder are different matrices; of their penalties the mean counts"""
+    output_bias: bool = False
+    """learn a bias of every output, from 0, without a penalty"""
     hidden: Annotated[str, choice("hidden", HIDDEN)] = "linear"
     """what the hidden layer does"""
     output: Annotated[str, choice("output", OUTPUTS)] = "relu"
@@ -94,6 +98,11 @@ class Inputs:
         arg(help_behavior_hint="(default: one feature at a time)"),
     ] = None
     """each feature is on with this probability, independently of the others"""
+    exclusive: Annotated[
+        int | None, whole("exclusive", 1), arg(help_behavior_hint="(default: no blocks)")
+    ] = None
+    """two blocks of n/2 features never occur together: at every input one of them, by the toss of
+    a coin, has this many of its features on"""
     magnitude: Annotated[str, choice("magnitude", MAGNITUDES)] = "one"
     """size of a feature that is on"""
     batch: Annotated[
@@ -138,6 +147,12 @@ class Steps:
     """runs at once"""
     scale: Annotated[float, number("scale", "a number >= 0")] = 1.0
     """entries start with standard deviation scale/√m"""
+    encoder_scale: Annotated[
+        float | None,
+        number("encoder-scale", "a number >= 0"),
+        arg(help_behavior_hint="(default: as --scale)"),
+    ] = None
+    """the same of the encoder of an untied network; --scale is the decoder's"""
 
 
 @dataclass(frozen=True)
@@ -233,57 +248,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(argv: list[str]) -> int:
-    about = parse_flags(TrainOptions, argv, TrainOptions(), PROG, ABOUT)
-    options = parse_flags(
-        TrainOptions, argv, PRESETS.get(about.preset or "", TrainOptions()), PROG, ABOUT
-    )
-    _check_idle(options, argv)
-    results, how, loss = options.results, options.steps, options.loss
-    training = training_of(options)
-    files = _files(options)
+    options = _read(argv)
+    training, times, files = training_of(options), _save_times(options), _files(options)
     for path in files:
-        check_output("out", path, overwrite=results.overwrite)
-    times = _save_times(options)
-    if results.quiet and "--progress" in argv:
-        raise InputError("expected --quiet or --progress, got both; leave one of them out")
-    import numpy as np
-
-    from flow.initial import gaussian_init
-    from flow.training.trainer import train
-
-    seeds = range(how.seed, how.seed + how.instances)
-
-    def draw(offset: int) -> np.ndarray:
-        return np.stack(
-            [
-                gaussian_init(loss.n, loss.m, seed=seed + offset, scale=how.scale, dtype=loss.dtype)
-                for seed in seeds
-            ]
-        )
-
-    command = shlex.join([*PROG.split(), *argv])
-    try:
-        runs = train(
-            training,
-            draw(0),
-            steps=how.steps,
-            encoder0=draw(ENCODER_SEED) if loss.untied else None,
-            streams=seeds,
-            save_at=times,
-            record_every=results.record_every,
-            progress=shows_bar(results.progress, results.quiet, "--progress" in argv),
-            metadata=[{"seed": s, "scale": how.scale, "command": command} for s in seeds],
-        )
-    except (ValueError, ImportError) as error:
-        raise InputError(str(error)) from error
-    except MemoryError as error:
-        raise InputError(
-            f"expected a run that fits in memory, got one that does not ({error}); lower --n or --m"
-        ) from error
+        check_output("out", path, overwrite=options.results.overwrite)
+    runs = _run(options, training, times, argv)
     matrices = [matrix for run in runs for matrix in (run, run.encoder) if matrix is not None]
     for matrix, path in zip(matrices, files, strict=bool(files)):
         matrix.save(path)
-    if not results.quiet:
+    if not options.results.quiet:
         for line in summary(options, runs):
             print(line)
         if files:
@@ -291,6 +264,18 @@ def _train(argv: list[str]) -> int:
     if any(run.status.name == "INTERRUPTED" for run in runs):
         return 130
     return 0 if all(run.status.finished for run in runs) else 1
+
+
+def _read(argv: Sequence[str]) -> TrainOptions:
+    """Flags on top of their preset; InputError for those that do not go together."""
+    preset = parse_flags(TrainOptions, argv, TrainOptions(), PROG, ABOUT).preset
+    options = parse_flags(
+        TrainOptions, argv, PRESETS.get(preset or "", TrainOptions()), PROG, ABOUT
+    )
+    _check_idle(options, argv)
+    if options.results.quiet and "--progress" in argv:
+        raise InputError("expected --quiet or --progress, got both; leave one of them out")
+    return options
 
 
 def _check_idle(options: TrainOptions, argv: Sequence[str]) -> None:
@@ -307,6 +292,71 @@ def _check_idle(options: TrainOptions, argv: Sequence[str]) -> None:
             f"--weight-decay: expected --optimizer adamw with it, got {optimizer}; "
             "--penalty l2 is for any"
         )
+    if "--encoder-scale" in given and not options.loss.untied:
+        raise InputError(
+            "--encoder-scale: expected --untied with it, got a tied network, which has one "
+            "matrix; add --untied or give --scale"
+        )
+
+
+def _run(
+    options: TrainOptions, training: Training, times: list[float] | None, argv: Sequence[str]
+) -> list["TrainingTrajectory"]:
+    """Draw the starts and train; InputError for what cannot be trained."""
+    import numpy as np
+
+    from flow.initial import gaussian_init
+    from flow.training.trainer import train
+
+    loss, how, results = options.loss, options.steps, options.results
+    encoder_scale = how.scale if how.encoder_scale is None else how.encoder_scale
+    seeds = range(how.seed, how.seed + how.instances)
+
+    def draw(offset: int, scale: float) -> np.ndarray:
+        drawn = [
+            gaussian_init(loss.n, loss.m, seed=seed + offset, scale=scale, dtype=loss.dtype)
+            for seed in seeds
+        ]
+        return np.stack(drawn)
+
+    about = {"scale": how.scale, "command": shlex.join([*PROG.split(), *argv])}
+    if loss.untied:
+        about["encoder_scale"] = encoder_scale
+    try:
+        return train(
+            training,
+            draw(0, how.scale),
+            steps=how.steps,
+            encoder0=draw(ENCODER_SEED, encoder_scale) if loss.untied else None,
+            streams=seeds,
+            save_at=times,
+            record_every=results.record_every,
+            progress=shows_bar(results.progress, results.quiet, "--progress" in argv),
+            metadata=[{"seed": seed, **about} for seed in seeds],
+        )
+    except (ValueError, ImportError) as error:
+        raise InputError(in_flags(error)) from error
+    except MemoryError as error:
+        raise InputError(
+            f"expected a run that fits in memory, got one that does not ({error}); lower --n or --m"
+        ) from error
+
+
+FLAGS = {
+    "Noise.distribution": "noise",
+    "Noise.fresh": "fresh-noise",
+    "Optimizer.method": "optimizer",
+}
+"""Settings whose flag is not called as they are."""
+
+
+def in_flags(error: Exception) -> str:
+    """What `error` says, with the flag in the place of every setting that it names."""
+
+    def flag(found: re.Match[str]) -> str:
+        return "--" + FLAGS.get(found[0], found[1].replace("_", "-"))
+
+    return re.sub(r"\b(?:Network|Data|Noise|Optimizer)\.(\w+)", flag, str(error))
 
 
 ENCODER_SEED = 1_000_000
@@ -333,7 +383,7 @@ def training_of(options: TrainOptions) -> Training:
             ),
         )
     except ValueError as error:
-        raise InputError(f"expected settings that go together, got: {error}") from error
+        raise InputError(in_flags(error)) from error
 
 
 def _save_times(options: TrainOptions) -> list[float] | None:
@@ -368,34 +418,66 @@ def _files(options: TrainOptions) -> list[Path]:
 
 
 def summary(options: TrainOptions, runs: Sequence["TrainingTrajectory"]) -> Iterator[str]:
-    """Lines about finished runs."""
+    """Lines about finished runs: one for each, and one for their means if there are several."""
     import numpy as np
-
-    from flow.analysis.states import AUTHORS_WINDOW, polysemantic_neurons
 
     loss, how, first = options.loss, options.steps, runs[0]
     yield (
-        f"{'loss':<14}({loss.c:g}/4) Σ|y - x|² + {loss.lam:g} {loss.penalty} of {loss.penalized}, "
-        f"hidden {loss.hidden}, output {loss.output}{', untied' if loss.untied else ''}"
+        f"{'objective':<14}({loss.c:g}/4) Σ|y - x|² + {loss.lam:g} {loss.penalty} of "
+        f"{loss.penalized}, hidden {loss.hidden}, output {loss.output}"
+        f"{', with a bias' * loss.output_bias}{', untied' * loss.untied}"
     )
+    encoder = "" if how.encoder_scale is None else f", of the encoder {how.encoder_scale:g}"
     yield (
         f"{'start':<14}n = {loss.n} features, m = {loss.m} neurons, seed {how.seed}, "
-        f"scale {how.scale:g}"
+        f"scale {how.scale:g}{encoder}"
     )
     yield (
         f"{'work':<14}{how.optimizer}, rate {how.rate:g}, {first.stats['accepted']:,} steps of "
         f"{len(runs)} instance{'s' * (len(runs) > 1)}, {first.stats['seconds']:.2f} s, {loss.dtype}"
     )
+    ends = []
     for seed, run in enumerate(runs, how.seed):
         name = f"{f'seed {seed}':<14}"
-        W = run.final
-        if not np.isfinite(W).all():
+        if not np.isfinite(run.final).all():
             yield f"{name}{run.message} ({run.status.value})"
             continue
-        yield (
-            f"{name}{run.message}, {np.count_nonzero(W, axis=1).mean():.4g} non-zeros per feature, "
-            f"|W_i|₁ {np.abs(W).sum(axis=1).mean():.4g}, |W_i|₄⁴ {(W**4).sum(axis=1).mean():.4g}, "
-            f"polysemantic {polysemantic_neurons(W)} "
-            f"({polysemantic_neurons(W, window=AUTHORS_WINDOW)} in 0.8…1.2), "
-            f"largest |dW/dt| {run.certificate.residual:.1e}"
-        )
+        ends.append(_end(run))
+        shown = _shown({key: f"{value:.4g}" for key, value in ends[-1].items()})
+        yield f"{name}{run.message}, {shown}, largest |dW/dt| {run.certificate.residual:.1e}"
+    if len(ends) > 1:
+        means = {key: _mean([end[key] for end in ends]) for key in ends[0]}
+        yield f"{'mean':<14}{_shown(means)} (± 95 % interval, {len(ends)} instances)"
+
+
+def _end(run: "TrainingTrajectory") -> dict[str, float]:
+    """The numbers that are said of the end of a run, and its first loss."""
+    import numpy as np
+
+    from flow.analysis.states import AUTHORS_WINDOW, polysemantic_neurons
+
+    W = run.final
+    return {
+        "first loss": float(run.loss[0]),
+        "last loss": float(run.loss[-1]),
+        "non-zeros": float(np.count_nonzero(W, axis=1).mean()),
+        "l1": float(np.abs(W).sum(axis=1).mean()),
+        "l4": float((W**4).sum(axis=1).mean()),
+        "polysemantic": polysemantic_neurons(W),
+        "in the window": polysemantic_neurons(W, window=AUTHORS_WINDOW),
+    }
+
+
+def _mean(values: Sequence[float]) -> str:
+    from flow.analysis.statistics import mean_and_interval
+
+    mean, half = mean_and_interval(values)
+    return f"{mean:.4g} ± {half:.2g}"
+
+
+def _shown(end: dict[str, str]) -> str:
+    return (
+        f"loss {end['first loss']} → {end['last loss']}, {end['non-zeros']} non-zeros per feature, "
+        f"|W_i|₁ {end['l1']}, |W_i|₄⁴ {end['l4']}, polysemantic {end['polysemantic']} "
+        f"({end['in the window']} in 0.8…1.2)"
+    )

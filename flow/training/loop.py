@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax  # type: ignore[import-untyped]
 
 from flow.forces import (
     FeatureBenefit,
@@ -14,7 +15,9 @@ from flow.forces import (
     Regularization,
     with_jump,
 )
-from flow.training.network import Keys, Weights, start, step
+from flow.training.inputs import Keys, draw_batch
+from flow.training.network import Weights, error, loss
+from flow.training.optimizers import shrink, transformation
 from flow.training.setup import Network, Training
 
 Array = Any
@@ -22,7 +25,10 @@ Array = Any
 _OVER_INSTANCES = Keys(0, 0, None)
 
 
-class Seen(NamedTuple):
+# One instance ------------------------------------------------------------------------------------
+
+
+class Observed(NamedTuple):
     """What :class:`flow.results.trajectory.Observables` keeps, of one W or stacked."""
 
     l1: Array
@@ -35,7 +41,7 @@ class Seen(NamedTuple):
     dissipation: Array
 
 
-def observe(network: Network, W: Array) -> Seen:
+def observe(network: Network, W: Array) -> Observed:
     """Row sums of W : (n, m), the forces' energies there, and ‖dW/dt‖² of their flow.
 
     The forces measure here; none of this enters the training.
@@ -49,7 +55,7 @@ def observe(network: Network, W: Array) -> Seen:
     else:
         penalty = lam * L2Regularization(1.0).energy(W)
         velocity = smooth - lam * W
-    return Seen(
+    return Observed(
         l1=jnp.sum(jnp.abs(W), axis=1),
         l2=jnp.sqrt(squared),
         l4=jnp.sum(W**4, axis=1),
@@ -61,10 +67,58 @@ def observe(network: Network, W: Array) -> Seen:
     )
 
 
+class Record(NamedTuple):
+    """What is observed of an instance between two steps, or stacked."""
+
+    loss: Array
+    """On the inputs and under the noise of the next step."""
+    decoder: Observed
+    encoder: Observed | None
+
+
+def record(
+    training: Training, weights: Weights, number: Array, keys: Keys, Q: Array | None
+) -> Record:
+    """What is observed of one instance before step `number`."""
+    network = training.network
+    batch = draw_batch(training, weights.decoder, number, keys)
+    return Record(
+        loss(network, weights, batch, Q),
+        observe(network, weights.decoder),
+        None if weights.encoder is None else observe(network, weights.encoder),
+    )
+
+
+def start(training: Training, weights: Weights) -> Any:
+    """The optimizer's memory before the first step."""
+    return transformation(training.optimizer).init(weights)
+
+
+def step(
+    training: Training, weights: Weights, memory: Any, number: Array, keys: Keys, Q: Array | None
+) -> tuple[Weights, Any]:
+    """Step `number` of one instance: draw, differentiate the loss, move."""
+    network, optimizer = training.network, training.optimizer
+    batch = draw_batch(training, weights.decoder, number, keys)
+    proximal = optimizer.method == "proximal"
+    objective = error if proximal else loss
+    gradient = jax.grad(lambda w: objective(network, w, batch, Q))(weights)
+    change, memory = transformation(optimizer).update(gradient, memory, weights)
+    moved: Weights = optax.apply_updates(weights, change)
+    return (shrink(network, optimizer, moved) if proximal else moved), memory
+
+
+# All of them -------------------------------------------------------------------------------------
+
+_record_all = jax.vmap(record, (None, 0, None, _OVER_INSTANCES, None))
+_step_all = jax.vmap(step, (None, 0, 0, None, _OVER_INSTANCES, None))
+
+
 @jax.jit
-def begin(training: Training, weights: Weights) -> tuple[Any, Weights]:
-    """The optimizers' memories and what is seen at the start, for weights (instances, n, m)."""
-    return jax.vmap(start, (None, 0))(training, weights), _observe_all(training.network, weights)
+def begin(training: Training, weights: Weights, keys: Keys, Q: Array | None) -> tuple[Any, Record]:
+    """The optimizers' memories and what is observed at the start, of (instances, …) weights."""
+    memory = jax.vmap(start, (None, 0))(training, weights)
+    return memory, _record_all(training, weights, jnp.int32(0), keys, Q)
 
 
 @jax.jit
@@ -76,40 +130,30 @@ def advance(
     counts: Array,
     keys: Keys,
     Q: Array | None,
-) -> tuple[Weights, Any, Weights]:
+) -> tuple[Weights, Any, Record]:
     """Take counts[0] steps, observe, take counts[1] steps, observe, …
 
     Steps are numbered from `first`, and their random numbers depend on their numbers alone, so
     that the split into calls and counts changes nothing. A count of 0 observes nothing. Weights
-    and memory : (instances, …); what is seen has shape (counts, instances, …), one
-    :class:`Seen` in the place of each matrix.
+    and memory : (instances, …); records : (counts, instances, …).
     """
-    every = jax.vmap(step, (None, 0, 0, None, _OVER_INSTANCES, None))
+
+    def one_step(number: Array, state: tuple[Weights, Any]) -> tuple[Weights, Any]:
+        return _step_all(training, *state, number, keys, Q)
+
+    def observed(weights: Weights, number: Array) -> Record:
+        return _record_all(training, weights, number, keys, Q)
+
+    def nothing(weights: Weights, number: Array) -> Any:
+        shapes = jax.eval_shape(observed, weights, number)
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
     def piece(carry: tuple[Weights, Any, Array], count: Array) -> Any:
-        weights, memory, k = carry
+        weights, memory, number = carry
+        end = number + count
+        weights, memory = jax.lax.fori_loop(number, end, one_step, (weights, memory))
+        records = jax.lax.cond(count > 0, observed, nothing, weights, end)
+        return (weights, memory, end), records
 
-        def body(number: Array, state: tuple[Weights, Any]) -> tuple[Weights, Any]:
-            return every(training, *state, number, keys, Q)
-
-        weights, memory = jax.lax.fori_loop(k, k + count, body, (weights, memory))
-        seen = jax.lax.cond(
-            count > 0, lambda w: _observe_all(training.network, w), _nothing(training), weights
-        )
-        return (weights, memory, k + count), seen
-
-    (weights, memory, _), seen = jax.lax.scan(piece, (weights, memory, first), counts)
-    return weights, memory, seen
-
-
-def _observe_all(network: Network, weights: Weights) -> Weights:
-    each = jax.vmap(observe, (None, 0))
-    return Weights(*(None if W is None else each(network, W) for W in weights))
-
-
-def _nothing(training: Training) -> Any:
-    def zeros(weights: Weights) -> Weights:
-        shape = jax.eval_shape(lambda w: _observe_all(training.network, w), weights)
-        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
-
-    return zeros
+    (weights, memory, _), records = jax.lax.scan(piece, (weights, memory, first), counts)
+    return weights, memory, records

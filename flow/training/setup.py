@@ -32,19 +32,21 @@ def _number(name: str, value: float, *, positive: bool = False) -> None:
 class Network:
     """The autoencoder and what it is charged for.
 
-        y = f(D (g(Eᵀx) + ξ)),    L = (c/4) Σ_x ‖y − x‖² + λ·penalty
+        y = f(D (g(Eᵀx) + ξ) + b),    L = (c/4) Σ_x ‖y − x‖² + λ·penalty
 
-    f is `output`, g is `hidden`, ξ the noise (:class:`Noise`); D = E = W : (n, m) unless untied.
-    With the defaults L is the energy of feature benefit, interference and regularization of
-    theory/README, section 1, in its convention: c = 4 is the authors' loss Σ‖y − x‖² + λ Σ|W|, c =
-    1 is the paper's text, and gradient descent with step η walks η of flow time per step. Source:
-    paper, section 1.1 and appendix A. Raises ValueError for unknown words and numbers out of range.
+    f is `output`, g is `hidden`, ξ the noise (:class:`Noise`); D = E = W : (n, m) unless untied;
+    b = 0 unless `output_bias`. With the defaults L is the energy of feature benefit, interference
+    and regularization of theory/README, section 1, in its convention: c = 1 is the paper's text,
+    c = 4 the authors' loss Σ‖y − x‖² + λ Σ|W|, and gradient descent with step η walks η of flow
+    time per step. Source: paper, section 1.1 and appendix A. Raises ValueError for unknown words
+    and numbers out of range.
     """
 
-    c: float = 4.0
-    """Four times the weight of the squared error, > 0."""
+    c: float = 1.0
+    """Four times the weight of the squared error, > 0; as in :mod:`flow.simulate`, 1."""
     lam: float = 0.01
-    """λ ≥ 0, the weight of the penalty; 0 is none."""
+    """λ ≥ 0, the weight of the penalty; 0 is none. Of an untied network it is twice the authors'
+    l1: they charge l1 (Σ|D| + Σ|E|), here it is λ times the mean of the two sums."""
     penalty: str = "l1"
     """"l1": Σ|·|; "l2": ½Σ(·)²."""
     penalized: str = "weights"
@@ -53,6 +55,8 @@ class Network:
     basis as inputs and g linear is the same as the weights of E."""
     untied: bool = False
     """Whether decoder D and encoder E are matrices of their own."""
+    output_bias: bool = False
+    """Whether b : (n,) is learned, from 0; no penalty is on it, but AdamW's decay is."""
     hidden: str = "linear"
     """g: "linear", "relu" or "layer-norm" (no gain, no bias)."""
     output: str = "relu"
@@ -75,11 +79,18 @@ class Data:
     the expected Σ a² of one feature over a batch (the activations' ℓ1 by that of Σ |a|). So every
     feature weighs what it does in the full batch, and for p → 0 the expected loss tends to that
     of the full batch. Raises ValueError for values out of range or settings that need a batch.
+
+    A loss that is the mean of (y − x)² over b inputs and n features, rather than this sum over
+    the inputs, is had by c = 4p/n, with p how often a feature is on (1/n for one at a time).
     """
 
     probability: float | None = None
     """Each feature is on with this probability, 0 < p ≤ 1, independently of the others; None:
     exactly one is on, every one as often."""
+    exclusive: int | None = None
+    """Features fall into two blocks, the first n/2 and the others, that never occur together: a
+    fair coin picks the block of an input, and this many of its n/2 features are on, drawn without
+    replacement. Takes the place of `probability`; None: no blocks."""
     magnitude: str = "one"
     """Size a of a feature that is on: "one", or "uniform" on [0, 1)."""
     batch: int | None = None
@@ -94,13 +105,35 @@ class Data:
             raise ValueError(
                 f"Data.probability must lie in (0, 1] or be None, got {self.probability!r}"
             )
-        if self.batch is not None and self.batch < 1:
-            raise ValueError(f"Data.batch must be a whole number >= 1 or None, got {self.batch!r}")
-        if self.batch is None and (self.probability is not None or self.magnitude != "one"):
+        for name, value in (("batch", self.batch), ("exclusive", self.exclusive)):
+            if value is not None and value < 1:
+                raise ValueError(f"Data.{name} must be a whole number >= 1 or None, got {value!r}")
+        if self.exclusive is not None and self.probability is not None:
             raise ValueError(
-                "inputs that are drawn (probability, or magnitude uniform) need Data.batch, "
-                "got None; give the number of inputs per step"
+                "expected Data.exclusive or Data.probability, got both; leave one of them out"
             )
+        drawn = self.probability is not None or self.exclusive is not None
+        if self.batch is None and (drawn or self.magnitude != "one"):
+            raise ValueError(
+                "expected Data.batch with inputs that are drawn (Data.probability, Data.exclusive "
+                "or Data.magnitude uniform), got none; give the number of inputs per step"
+            )
+
+    def check_features(self, n: int) -> None:
+        """Raise ValueError unless there can be `n` features."""
+        k = self.exclusive
+        if k is not None and (n % 2 or k > n // 2):
+            raise ValueError(
+                f"expected an even number of features, at least {2 * k}, with Data.exclusive {k}, "
+                f"got {n}; the two blocks have half of them each"
+            )
+
+    def expected_on(self, n: int) -> float:
+        """How many inputs of a batch each of `n` features is expected to be on in."""
+        assert self.batch is not None
+        if self.exclusive is not None:
+            return self.batch * self.exclusive / n
+        return self.batch / n if self.probability is None else self.batch * self.probability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,18 +204,18 @@ class Training:
         network, method = self.network, self.optimizer.method
         if method == "gd" and (self.data.batch is not None or self.noise is not None):
             raise ValueError(
-                "method 'gd' takes the full batch without noise; with minibatches or noise use "
-                "'sgd', 'proximal' or 'adamw'"
+                "expected the full batch without noise with Optimizer.method gd, got minibatches "
+                "or noise; use sgd, proximal or adamw"
             )
         if method == "proximal" and network.penalized != "weights":
             raise ValueError(
-                "method 'proximal' needs the penalty on the weights, got penalized = "
-                f"{network.penalized!r}; use 'gd' or 'sgd'"
+                "expected Network.penalized weights with Optimizer.method proximal, got "
+                f"{network.penalized}; use gd or sgd"
             )
         if self.data.rotation is not None and not network.untied:
             raise ValueError(
-                "inputs that are not the standard basis need an encoder of their own, got "
-                "Data.rotation with a tied network; make it untied"
+                "expected Network.untied with Data.rotation, whose inputs need an encoder of "
+                "their own, got a tied network; make it untied"
             )
 
 

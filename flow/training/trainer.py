@@ -9,29 +9,18 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from flow.analysis.stationarity import certify, default_tolerance
-from flow.forces import (
-    FeatureBenefit,
-    Force,
-    Interference,
-    L2Regularization,
-    Regularization,
-    sum_slots,
-)
 from flow.initial import check_weights
-from flow.results.observables import Observables
-from flow.results.provenance import versions
-from flow.results.status import Status
-from flow.results.trajectory import Trajectory
-from flow.training.setup import Network, Training
+from flow.training.setup import Training
+from flow.training.trajectory import Run, TrainingTrajectory, trajectory
 
 if TYPE_CHECKING:
+    from flow.training.loop import Record
     from flow.training.network import Weights
 
 RECORDS = 200
@@ -40,32 +29,6 @@ PIECES = 64
 """Observations in one call of the compiled loop, at most: one length, compiled once."""
 CALL_WORK = 2e10
 """Multiply-adds in one call of the compiled loop, so that a bar moves and Ctrl-C is heard."""
-
-
-@dataclass(frozen=True)
-class TrainingTrajectory(Trajectory):
-    """A training run of one instance; weights and observables are those of W, or of the decoder.
-
-    Times are learning rate × steps: flow time under gradient descent with a small step, a name
-    only under AdamW. Energies, dissipation and certificate are those of the flow of
-    :func:`forces_of` at the same W, also where noise, data or network make the loss another.
-    """
-
-    encoder: Trajectory | None = None
-    """The same for the encoder of an untied network."""
-
-
-def forces_of(network: Network) -> list[Force]:
-    """The forces whose flow the network follows under gradient descent with small steps.
-
-    So it does with the full batch, without noise, tied, linear inside and ReLU outside: then
-    −∇loss is their sum. Source: paper, section 2; theory/README, section 1.
-    """
-    forces: list[Force] = [FeatureBenefit(network.c), Interference(network.c)]
-    if network.lam > 0.0:
-        kind = Regularization if network.penalty == "l1" else L2Regularization
-        forces.append(kind(network.lam))
-    return forces
 
 
 def train(
@@ -80,7 +43,6 @@ def train(
     record_every: int | None = None,
     progress: bool = False,
     metadata: Sequence[Mapping[str, Any]] | None = None,
-    call_work: float = CALL_WORK,
 ) -> list[TrainingTrajectory]:
     """Train `steps` steps from every W0, all instances at once.
 
@@ -100,7 +62,6 @@ def train(
     record_every : steps between observables; default about 200 of them.
     progress : show a bar.
     metadata : recorded, one mapping per instance; anything JSON can hold.
-    call_work : multiply-adds in one call of the compiled loop; it changes no result.
 
     Returns
     -------
@@ -122,47 +83,43 @@ def train(
         ) from error
     W0, encoder0 = _check_weights(training, W0, encoder0)
     instances, n, m = W0.shape
-    rate = training.optimizer.rate
-    if steps < 0:
-        raise ValueError(f"steps must be a whole number >= 0, got {steps!r}")
-    if record_every is None:
-        record_every = max(1, math.ceil(steps / RECORDS))
-    if record_every < 1:
-        raise ValueError(f"record_every must be a whole number >= 1, got {record_every!r}")
+    training.data.check_features(n)
+    schedule = _schedule(training, W0.shape, steps, save_at, record_every)
     streams = list(range(instances)) if streams is None else [int(s) for s in streams]
     if len(streams) != instances or min(streams) < 0:
         raise ValueError(f"streams must be {instances} whole numbers >= 0, got {streams}")
-    if metadata is None:
-        metadata = [{}] * instances
+    metadata = [{}] * instances if metadata is None else metadata
     if len(metadata) != instances:
         raise ValueError(f"metadata must be {instances} mappings, got {len(metadata)}")
-    saves = _save_steps(save_at, rate, steps)
-    began = time.perf_counter()
-    with _precision(W0.dtype), np.errstate(over="ignore", invalid="ignore"):
-        batch = training.data.batch or n
-        work = instances * (n * m + batch * min(n, m)) * n
-        run = _run(
-            training, W0, encoder0, steps, record_every, saves, seed, streams, progress,
-            max(1, int(call_work / work)),
-        )  # fmt: skip
+    rate = training.optimizer.rate
     about: dict[str, Any] = {
         "n": n,
         "m": m,
         "dtype": str(W0.dtype),
         "t_start": 0.0,
         "t_end": rate * steps,
-        "save_at": [rate * k for k in saves],
+        "save_at": [rate * k for k in schedule.saves],
         "backend": "training",
         "steps": steps,
-        "record_every": record_every,
+        "record_every": schedule.record_every,
         "seed": seed,
         "training": asdict(training),
+        "device": jax.devices()[0].platform,
     }
+    began = time.perf_counter()
+    with _precision(W0.dtype), np.errstate(over="ignore", invalid="ignore"):
+        run = _run(training, W0, encoder0, schedule, seed, streams, progress)
     seconds = time.perf_counter() - began
-    about["device"] = jax.devices()[0].platform
     return [
-        _trajectory(training, run, k, {**about, "stream": streams[k]}, metadata[k], seconds)
-        for k in range(instances)
+        trajectory(
+            training,
+            run,
+            instance,
+            parameters={**about, "stream": streams[instance]},
+            metadata=metadata[instance],
+            seconds=seconds,
+        )
+        for instance in range(instances)
     ]
 
 
@@ -216,204 +173,138 @@ def _precision(dtype: np.dtype) -> AbstractContextManager[Any]:
     return jax.enable_x64(dtype == np.float64)
 
 
-# The run -----------------------------------------------------------------------------------------
-
-
-class _Run(NamedTuple):
-    saved: list[int]
-    """Steps at which the weights were kept."""
-    kept: list[Weights]
-    """Those weights, (instances, n, m)."""
-    recorded: list[int]
-    """Steps at which observables were kept."""
-    seen: Weights
-    """Those, (records, instances, …)."""
-    interrupted: bool
+# When to look ------------------------------------------------------------------------------------
 
 
 class _Piece(NamedTuple):
+    """Steps between two stops of the compiled loop."""
+
     steps: int
     end: int
     record: bool
 
 
-def _calls(
-    steps: int, record_every: int, saves: Sequence[int], call_steps: int
-) -> list[list[_Piece]]:
-    """Split the steps into calls of the compiled loop, and those into pieces between looks.
+class _Schedule(NamedTuple):
+    """How many steps, and after which of them something is kept."""
 
-    Calls end where weights are saved, after about `call_steps` steps, or after PIECES pieces.
-    """
-    looks = {*range(record_every, steps + 1, record_every), steps} - {0}
-    stops = sorted(looks | set(saves) - {0})
-    calls: list[list[_Piece]] = [[]]
-    taken = done = 0
-    for stop in stops:
-        while done < stop:
-            count = min(stop - done, call_steps - taken)
-            done, taken = done + count, taken + count
-            calls[-1].append(_Piece(count, done, done in looks))
-            if taken == call_steps or len(calls[-1]) == PIECES or done in saves:
-                calls.append([])
-                taken = 0
-    return [call for call in calls if call]
+    steps: int
+    record_every: int
+    saves: list[int]
+    call_steps: int
+    """Steps in one call of the compiled loop, at most."""
+
+    def calls(self) -> list[list[_Piece]]:
+        """The steps in calls of the compiled loop, and those in pieces that end in a stop.
+
+        A call ends where weights are saved, after `call_steps` steps, or after PIECES pieces.
+        """
+        records = {*range(self.record_every, self.steps + 1, self.record_every), self.steps} - {0}
+        calls: list[list[_Piece]] = [[]]
+        taken = done = 0
+        for stop in sorted(records | set(self.saves) - {0}):
+            while done < stop:
+                count = min(stop - done, self.call_steps - taken)
+                done, taken = done + count, taken + count
+                calls[-1].append(_Piece(count, done, done in records))
+                full = taken == self.call_steps or len(calls[-1]) == PIECES
+                if full or done in self.saves:
+                    calls.append([])
+                    taken = 0
+        return [call for call in calls if call]
+
+
+def _schedule(
+    training: Training,
+    shape: tuple[int, int, int],
+    steps: int,
+    save_at: Iterable[float] | None,
+    record_every: int | None,
+) -> _Schedule:
+    instances, n, m = shape
+    if steps < 0:
+        raise ValueError(f"steps must be a whole number >= 0, got {steps!r}")
+    if record_every is None:
+        record_every = max(1, math.ceil(steps / RECORDS))
+    if record_every < 1:
+        raise ValueError(f"record_every must be a whole number >= 1, got {record_every!r}")
+    saves = _save_steps(save_at, training.optimizer.rate, steps)
+    batch = training.data.batch or n
+    work = instances * (n * m + batch * min(n, m)) * n
+    return _Schedule(steps, record_every, saves, max(1, int(CALL_WORK / work)))
+
+
+# The run -----------------------------------------------------------------------------------------
 
 
 def _run(
     training: Training,
     W0: np.ndarray,
     encoder0: np.ndarray | None,
-    steps: int,
-    record_every: int,
-    saves: list[int],
+    schedule: _Schedule,
     seed: int,
     streams: list[int],
     progress: bool,
-    call_steps: int,
-) -> _Run:
+) -> Run:
     import jax
     import jax.numpy as jnp
 
+    from flow.training.inputs import make_keys, orthogonal_inputs
     from flow.training.loop import advance, begin
-    from flow.training.network import Keys, Weights, orthogonal_inputs
+    from flow.training.network import Weights
 
-    def stored(weights: Weights) -> Weights:
-        return Weights(*(None if W is None else np.array(W) for W in weights))
-
-    Q = None
-    if training.data.rotation is not None:
-        Q = jnp.asarray(orthogonal_inputs(W0.shape[1], training.data.rotation), W0.dtype)
-    data, fresh, shared = jax.random.split(jax.random.key(seed), 3)
-    numbers = np.array(streams, np.uint32)
-    each = jax.vmap(jax.random.fold_in, (None, 0))
-    keys = Keys(each(data, numbers), each(fresh, numbers), shared)
-    weights = Weights(jnp.asarray(W0), None if encoder0 is None else jnp.asarray(encoder0))
-    memory, seen = begin(training, weights)
-    looked = [jax.tree.map(lambda a: np.asarray(a)[None], seen)]
-    recorded, saved, kept = [0], [], []
-    if 0 in saves:
-        saved, kept = [0], [stored(weights)]
-    calls = _calls(steps, record_every, saves, call_steps)
+    rotation = training.data.rotation
+    Q = (
+        None
+        if rotation is None
+        else jnp.asarray(orthogonal_inputs(W0.shape[1], rotation), W0.dtype)
+    )
+    keys = make_keys(seed, streams)
+    weights = Weights(
+        jnp.asarray(W0),
+        None if encoder0 is None else jnp.asarray(encoder0),
+        jnp.zeros(W0.shape[:2], W0.dtype) if training.network.output_bias else None,
+    )
+    memory, first = begin(training, weights, keys, Q)
+    records: list[Record] = [jax.tree.map(lambda a: np.asarray(a)[None], first)]
+    recorded = [0]
+    kept = {0: _stored(weights)} if 0 in schedule.saves else {}
     done, interrupted = 0, False
-    bar = tqdm(total=steps, disable=not progress, unit="step", leave=False)
+    bar = tqdm(total=schedule.steps, disable=not progress, unit="step", leave=False)
     try:
-        for call in calls:
+        for call in schedule.calls():
             counts = np.zeros(PIECES, np.int32)
             counts[: len(call)] = [piece.steps for piece in call]
-            new, new_memory, seen = advance(
-                training, weights, memory, np.int32(done), counts, keys, Q
-            )
-            take = np.array([i for i, piece in enumerate(call) if piece.record], int)
-            part = jax.tree.map(lambda a, take=take: np.asarray(a)[take], seen)
+            after = advance(training, weights, memory, np.int32(done), counts, keys, Q)
+            wanted = np.array([i for i, piece in enumerate(call) if piece.record], int)
+            new = jax.tree.map(lambda a, wanted=wanted: np.asarray(a)[wanted], after[2])
             # Only now is the call over: an interruption before leaves the one before it whole.
-            weights, memory, done = new, new_memory, call[-1].end
-            looked.append(part)
+            weights, memory, done = after[0], after[1], call[-1].end
+            records.append(new)
             recorded += [piece.end for piece in call if piece.record]
-            if done in saves:
-                saved.append(done)
-                kept.append(stored(weights))
-            bar.set_postfix_str(_how_it_goes(part), refresh=False)
+            if done in schedule.saves:
+                kept[done] = _stored(weights)
+            bar.set_postfix_str(_how_it_goes(new), refresh=False)
             bar.update(done - bar.n)
     except KeyboardInterrupt:
         interrupted = True
     finally:
         bar.close()
-    if not saved or saved[-1] < done:
-        saved.append(done)
-        kept.append(stored(weights))
-    return _Run(
-        saved, kept, recorded, jax.tree.map(lambda *a: np.concatenate(a), *looked), interrupted
-    )
+    if done not in kept:
+        kept[done] = _stored(weights)
+    together: Record = jax.tree.map(lambda *a: np.concatenate(a), *records)
+    return Run(list(kept), list(kept.values()), recorded, together, interrupted)
 
 
-def _how_it_goes(part: Weights) -> str:
-    seen = part.decoder
-    if not len(seen.l1):
+def _stored(weights: Weights) -> Weights:
+    """A copy in NumPy."""
+    return type(weights)(*(None if a is None else np.array(a) for a in weights))
+
+
+def _how_it_goes(records: Record) -> str:
+    if not len(records.loss):
         return ""
-    return f"|W_i|₁ {seen.l1[-1].mean():.4g}, non-zeros per feature {seen.nonzeros[-1].mean():.4g}"
-
-
-# What is returned --------------------------------------------------------------------------------
-
-
-def _trajectory(
-    training: Training,
-    run: _Run,
-    k: int,
-    parameters: Mapping[str, Any],
-    metadata: Mapping[str, Any],
-    seconds: float,
-) -> TrainingTrajectory:
-    decoder = _matrix(training, run, k, 0, parameters, metadata, seconds)
-    if not training.network.untied:
-        return decoder
-    encoder = _matrix(training, run, k, 1, parameters, metadata, seconds)
-    return TrainingTrajectory(**{**vars(decoder), "encoder": encoder})
-
-
-def _matrix(
-    training: Training,
-    run: _Run,
-    k: int,
-    which: int,
-    parameters: Mapping[str, Any],
-    metadata: Mapping[str, Any],
-    seconds: float,
-) -> TrainingTrajectory:
-    rate, forces = training.optimizer.rate, forces_of(training.network)
-    weights = np.stack([np.asarray(kept[which])[k] for kept in run.kept])
-    finite = all(np.isfinite(W[k]).all() for W in run.kept[-1] if W is not None)
-    tolerance = default_tolerance(sum_slots(forces), weights.dtype)
-    steps = run.saved[-1]
-    t = rate * steps
-    if not finite:
-        status, message = Status.NON_FINITE, f"infinite or NaN within {steps:,} steps; lower rate"
-    elif run.interrupted:
-        status, message = Status.INTERRUPTED, f"interrupted at t = {t:g}, {steps:,} steps"
-    else:
-        status, message = Status.REACHED_T_END, f"reached t_end = {t:g}, {steps:,} steps"
-    matrix = ("decoder", "encoder")[which] if training.network.untied else "W"
-    return TrainingTrajectory(
-        times=rate * np.array(run.saved, float),
-        weights=weights,
-        step_sizes=np.full(len(run.saved), rate),
-        observables=_observables(training, forces, run, which, k),
-        status=status,
-        message=message,
-        certificate=certify(forces, weights[-1], tolerance=tolerance, curvature=False),
-        stats={
-            "accepted": steps,
-            "rejected": 0,
-            "evaluations": steps,
-            "t": t,
-            "seconds": seconds,
-            "instances": run.kept[-1].decoder.shape[0],
-        },
-        parameters={
-            "forces": [{"name": type(f).__name__, **asdict(f)} for f in forces],  # type: ignore[call-overload]
-            "stationarity_tol": tolerance,
-            "matrix": matrix,
-            **parameters,
-        },
-        versions={**versions("incidental-flow", "numpy", "jax", "optax")},
-        metadata=dict(metadata),
-    )
-
-
-def _observables(
-    training: Training, forces: Sequence[Force], run: _Run, which: int, k: int
-) -> Observables:
-    seen: Any = run.seen[which]
-    energies = (seen.benefit, seen.interference, seen.penalty)
-    return Observables(
-        times=training.optimizer.rate * np.array(run.recorded, float),
-        l1=seen.l1[:, k],
-        l2=seen.l2[:, k],
-        l4=seen.l4[:, k],
-        nonzeros=seen.nonzeros[:, k].astype(np.int64),
-        energy={
-            type(force).__name__: energy[:, k]
-            for force, energy in zip(forces, energies, strict=False)
-        },
-        dissipation=seen.dissipation[:, k],
+    last = records.decoder
+    return (
+        f"loss {records.loss[-1].mean():.4g}, |W_i|₁ {last.l1[-1].mean():.4g}, "
+        f"non-zeros per feature {last.nonzeros[-1].mean():.4g}"
     )

@@ -1,6 +1,7 @@
 """``python -m flow.training``: flags, presets, files, exit codes, complaints."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,10 @@ import numpy as np
 import pytest
 
 from flow import Trajectory, gaussian_init
-from flow.training.cli import PRESETS, main, training_of
+from flow.analysis.statistics import mean_and_interval
+from flow.cli.options import Problem
+from flow.training import TrainingTrajectory
+from flow.training.cli import PRESETS, TrainOptions, main, training_of
 from flow.training.setup import (
     FIGURE_3,
     FIGURE_4,
@@ -35,6 +39,49 @@ def test_a_run_is_summarized_and_saved(tmp_path, capsys):
     assert run.metadata["command"].startswith("python -m flow.training --n 5")
     assert run.parameters["training"]["network"]["lam"] == 0.05
     assert [p.name for p in tmp_path.iterdir()] == ["run.npz"]
+
+
+def test_the_loss_is_said_at_the_start_and_at_the_end_and_saved(tmp_path, capsys):
+    assert main([*SMALL, "--out", str(tmp_path / "run.npz")]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("seed 0"))
+    loss = TrainingTrajectory.load(tmp_path / "run.npz").loss
+    assert len(loss) == 31
+    assert f"reached t_end = 0.6, 30 steps, loss {loss[0]:.4g} → {loss[-1]:.4g}, " in line
+
+
+def test_instances_are_summed_up_by_means_with_intervals(tmp_path, capsys):
+    flags = [*SMALL, "--instances", "3", "--optimizer", "adamw"]
+    assert main([*flags, "--out", str(tmp_path / "run.npz")]) == 0
+    said = capsys.readouterr().out
+    assert said.count("took 30 steps, loss ") == 3
+    assert "t_end" not in said
+    (line,) = (line for line in said.splitlines() if line.startswith("mean "))
+    runs = [TrainingTrajectory.load(tmp_path / f"run.seed{seed}.npz") for seed in range(3)]
+    mean, half = mean_and_interval([run.loss[-1] for run in runs])
+    assert f" → {mean:.4g} ± {half:.2g}, " in line
+    assert line.endswith("(± 95 % interval, 3 instances)")
+    assert main(SMALL) == 0
+    assert "mean" not in capsys.readouterr().out
+
+
+def test_the_strength_is_that_of_the_flow_unless_a_preset_sets_it():
+    assert TrainOptions().loss.c == Problem().c == 1.0
+    assert {preset.loss.c for preset in PRESETS.values()} == {4.0}
+
+
+def test_blocks_a_bias_and_a_small_encoder_are_flags(tmp_path):
+    flags = ["--n", "6", "--m", "12", "--steps", "5", "--optimizer", "adamw", "--untied", "--quiet"]
+    flags += ["--output-bias", "--exclusive", "2", "--batch", "7", "--encoder-scale", "0.1"]
+    assert main([*flags, "--scale", "0.5", "--out", str(tmp_path / "run.npz")]) == 0
+    decoder = TrainingTrajectory.load(tmp_path / "run.npz")
+    encoder = TrainingTrajectory.load(tmp_path / "run.encoder.npz")
+    np.testing.assert_array_equal(decoder.weights[0], gaussian_init(6, 12, seed=0, scale=0.5))
+    start = gaussian_init(6, 12, seed=1_000_000, scale=0.1)
+    np.testing.assert_array_equal(encoder.weights[0], start)
+    assert (decoder.metadata["scale"], decoder.metadata["encoder_scale"]) == (0.5, 0.1)
+    assert decoder.parameters["training"]["data"]["exclusive"] == 2
+    assert decoder.output_bias.shape == (2, 6)
+    assert decoder.output_bias[-1].any()
 
 
 def test_instances_and_encoders_have_files_of_their_own(tmp_path, capsys):
@@ -65,7 +112,7 @@ def test_an_instance_is_the_run_of_its_seed_alone(tmp_path):
 def test_flags_stand_for_the_settings():
     flags = {
         "c": 2.0, "lam": 0.3, "penalty": "l2", "penalized": "activations", "untied": True,
-        "hidden": "relu", "output": "softplus",
+        "hidden": "relu", "output": "softplus", "output_bias": True,
     }  # fmt: skip
     options = dataclasses.replace(
         PRESETS["figure3"],
@@ -121,10 +168,16 @@ WRONG = [
     (["--optimizer", "adam"], "did you mean adamw?"),
     (["--optimzer", "gd"], "did you mean --optimizer?"),
     (["--hidden", "layernorm"], "did you mean layer-norm?"),
-    (["--probability", "0.1"], "batch"),
     (["--probability", "1.1", "--batch", "2"], "<= 1"),
     (["--degrees", "4"], "> 4"),
-    (["--noise", "bipolar", "--optimizer", "gd"], "sgd"),
+    (["--noise", "bipolar", "--optimizer", "gd"], "--optimizer gd"),
+    (["--probability", "0.1"], "expected --batch with inputs that are drawn (--probability, "),
+    (["--exclusive", "2"], "expected --batch"),
+    (["--exclusive", "0", "--batch", "2"], ">= 1"),
+    (["--exclusive", "2", "--batch", "2"], "expected an even number of features, at least 4, with"),
+    (["--exclusive", "2", "--probability", "0.5", "--batch", "2"], "--exclusive or --probability"),
+    (["--penalized", "activations"], "expected --penalized weights with --optimizer proximal"),
+    (["--encoder-scale", "0.1"], "--untied"),
     (["--fresh-noise"], "--noise"),
     (["--sigma", "0.2"], "--noise"),
     (["--degrees=9"], "--noise"),
@@ -152,6 +205,7 @@ def test_flags_that_cannot_be_used_give_one_line_and_exit_code_2(flags, said, ca
     assert "expected" in shown.err
     assert "got" in shown.err
     assert said in shown.err
+    assert not {"Network.", "Data.", "Noise.", "Optimizer."} & set(re.findall(r"\w+\.", shown.err))
 
 
 def test_a_file_that_exists_is_kept_unless_it_may_be_replaced(tmp_path, capsys):

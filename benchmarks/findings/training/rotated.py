@@ -31,7 +31,7 @@ from benchmarks.findings.training.runs import (
 )
 from flow.analysis.states import winners
 from flow.training import train
-from flow.training.network import orthogonal_inputs
+from flow.training.inputs import orthogonal_inputs
 from flow.training.setup import Data, Network, Optimizer, Training
 
 M = 128

@@ -28,16 +28,16 @@ STEPS = 20_000
 
 SWITCHES = {
     "ℓ1, as in the paper": proximal(0.05),
-    "no penalty": proximal(0.05, Network(lam=0.0)),
-    "ℓ2": proximal(0.05, Network(lam=LAM, penalty="l2")),
-    "hidden ReLU, no penalty": proximal(0.05, Network(lam=0.0, hidden="relu")),
-    "hidden ReLU, ℓ1": proximal(0.05, Network(lam=LAM, hidden="relu")),
-    "hidden ReLU, ℓ2": proximal(0.05, Network(lam=LAM, hidden="relu", penalty="l2")),
-    "layer norm, no penalty": proximal(5e-4, Network(lam=0.0, hidden="layer-norm")),
-    "layer norm, ℓ1": proximal(5e-4, Network(lam=LAM, hidden="layer-norm")),
-    "output linear, ℓ1": proximal(0.05, Network(lam=LAM, output="linear")),
-    "output leaky ReLU, ℓ1": proximal(0.05, Network(lam=LAM, output="leaky-relu")),
-    "output softplus, ℓ1": proximal(0.02, Network(lam=LAM, output="softplus")),
+    "no penalty": proximal(0.05, Network(c=4.0, lam=0.0)),
+    "ℓ2": proximal(0.05, Network(c=4.0, lam=LAM, penalty="l2")),
+    "hidden ReLU, no penalty": proximal(0.05, Network(c=4.0, lam=0.0, hidden="relu")),
+    "hidden ReLU, ℓ1": proximal(0.05, Network(c=4.0, lam=LAM, hidden="relu")),
+    "hidden ReLU, ℓ2": proximal(0.05, Network(c=4.0, lam=LAM, hidden="relu", penalty="l2")),
+    "layer norm, no penalty": proximal(5e-4, Network(c=4.0, lam=0.0, hidden="layer-norm")),
+    "layer norm, ℓ1": proximal(5e-4, Network(c=4.0, lam=LAM, hidden="layer-norm")),
+    "output linear, ℓ1": proximal(0.05, Network(c=4.0, lam=LAM, output="linear")),
+    "output leaky ReLU, ℓ1": proximal(0.05, Network(c=4.0, lam=LAM, output="leaky-relu")),
+    "output softplus, ℓ1": proximal(0.02, Network(c=4.0, lam=LAM, output="softplus")),
 }
 """Layer norm makes hidden vectors of length √m out of any, hence rows of length about 1/√m and
 the smaller steps (2e-3 diverges); softplus is on at every output (0.05 diverges)."""
