@@ -14,6 +14,7 @@ from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from flow.cli.flags import (
+    DEGREES_OF_FREEDOM,
     SAVE_TIMES,
     InputError,
     MaxSeconds,
@@ -25,17 +26,24 @@ from flow.cli.flags import (
     number,
     one_line,
     parse_flags,
-    value_spec,
     whole,
+)
+from flow.defaults import (
+    BACKENDS,
+    DEFAULT_DEGREES,
+    DEFAULT_RTOL,
+    DTYPES,
+    FORCE_SETS,
+    NOISE_LAWS,
 )
 
 
 def _subsets(tokens: list[str]) -> tuple[str, ...]:
     for token in tokens:
-        if token not in SUBSETS:
+        if token not in FORCE_SETS:
             raise InputError(
-                f"--subsets: expected some of {', '.join(SUBSETS)}, got {token!r}"
-                f"{nearest(token, SUBSETS)}"
+                f"--subsets: expected some of {', '.join(FORCE_SETS)}, got {token!r}"
+                f"{nearest(token, FORCE_SETS)}"
             )
     if not tokens or len(set(tokens)) < len(tokens):
         raise InputError(
@@ -43,17 +51,6 @@ def _subsets(tokens: list[str]) -> tuple[str, ...]:
         )
     return tuple(tokens)
 
-
-SUBSETS = {
-    "all": (True, True, True),
-    "no-interference": (True, False, True),
-    "no-regularization": (True, True, False),
-    "no-feature-benefit": (False, True, True),
-    "only-feature-benefit": (True, False, False),
-    "only-interference": (False, True, False),
-    "only-regularization": (False, False, True),
-}
-"""Feature benefit, interference, regularization: which are on."""
 
 _SUBSETS: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
     nargs="*",
@@ -82,7 +79,7 @@ class Problem:
     """strength λ of the l1 regularization"""
     c: Annotated[float, number("c", "a number >= 0")] = 1.0
     """strength of feature benefit and interference; the paper's loss has 4, its text 1"""
-    dtype: Annotated[str, choice("dtype", ("float32", "float64"))] = "float64"
+    dtype: Annotated[str, choice("dtype", DTYPES)] = "float64"
     """precision of W"""
 
 
@@ -98,28 +95,15 @@ class Forces:
     """-λ sign(W): shrinks every weight at the same speed"""
 
 
-NOISES = ("none", "bipolar", "uniform", "normal", "laplace", "student-t")
-MOST_DEGREES = 99
-"""Of Student-t noise; beyond it is as good as normal."""
-
-
-def _degrees(token: str) -> int:
-    if not (token.isdecimal() and int(token) % 2 == 1 and 3 <= int(token) <= MOST_DEGREES):
-        raise InputError(
-            f"--degrees: expected an odd whole number from 3 to {MOST_DEGREES}, got {token!r}"
-        )
-    return int(token)
-
-
 @dataclass(frozen=True)
 class HiddenNoise:
     """Noise on the hidden layer: feature benefit and interference averaged over it."""
 
-    noise: Annotated[str, choice("noise", NOISES)] = "none"
+    noise: Annotated[str, choice("noise", ("none", *NOISE_LAWS))] = "none"
     """its distribution, the same on every neuron and independent"""
     sigma: Annotated[float, number("sigma", "a number >= 0 and < 1e100", high=1e100)] = 0.1
     """its standard deviation"""
-    degrees: Annotated[int, value_spec("degrees", "N", _degrees)] = 5
+    degrees: Annotated[int, DEGREES_OF_FREEDOM] = DEFAULT_DEGREES
     """degrees of freedom of student-t, odd"""
 
 
@@ -153,13 +137,9 @@ class Integration:
         arg(help_behavior_hint="(default: until at rest)"),
     ] = None
     """flow time to stop at"""
-    rtol: Annotated[
-        float | None,
-        number("rtol", "a number > 0 and < 1", high=1.0),
-        arg(help_behavior_hint="(default: 5e-3)"),
-    ] = None
+    rtol: Annotated[float, number("rtol", "a number > 0 and < 1", high=1.0)] = DEFAULT_RTOL
     """bound on the error of a step, per encoding"""
-    backend: Annotated[str, choice("backend", ("auto", "numba", "exact", "diffrax"))] = "auto"
+    backend: Annotated[str, choice("backend", BACKENDS)] = "auto"
     """auto is exact (closed form) where rows do not act on each other, else numba"""
     save_at: Annotated[
         tuple[str, ...] | None,

@@ -16,11 +16,13 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flow.cli.flags import InputError, check_output, exit_code, shows_bar
-from flow.cli.options import SUBSETS, CompareOptions, Given, SimulateOptions, read_options
+from flow.cli.options import CompareOptions, Given, SimulateOptions, read_options
+from flow.defaults import FORCE_SETS, PAPER_FORCES, noise_law
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +56,8 @@ def _simulate(argv: list[str]) -> int:
     _check_outputs(options)
     start = _start(options, given)
     on = options.forces
-    forces = _forces(options, (on.feature_benefit, on.interference, on.regularization))
+    switches = (on.feature_benefit, on.interference, on.regularization)
+    forces = _forces(options, list(compress(PAPER_FORCES, switches)))
     saves = _save_times(options, start)
     _check_memory(start.W, saves, film=_wants_film(options), overlap=on.interference)
     film = _film(options, start)
@@ -92,7 +95,13 @@ def _compare(argv: list[str]) -> int:
             print(f"{name} ...", file=sys.stderr, flush=True)
         film = _film(options, start)
         traj = _integrate(
-            options, given, _forces(options, SUBSETS[name]), start, saves, film, ["compare", *argv]
+            options,
+            given,
+            _forces(options, FORCE_SETS[name]),
+            start,
+            saves,
+            film,
+            ["compare", *argv],
         )
         runs[name] = traj
         if film is not None:
@@ -154,7 +163,8 @@ def _start(options: SimulateOptions | CompareOptions, given: Given) -> SavedWeig
     return SavedWeights(W, start.t, start.first_step, about)
 
 
-def _forces(options: SimulateOptions | CompareOptions, on: tuple[bool, bool, bool]) -> list[Force]:
+def _forces(options: SimulateOptions | CompareOptions, names: Sequence[str]) -> list[Force]:
+    """Those of the paper's forces that are named, under noise where there is some."""
     from flow.forces import (
         FeatureBenefit,
         Interference,
@@ -166,15 +176,14 @@ def _forces(options: SimulateOptions | CompareOptions, on: tuple[bool, bool, boo
     c, lam, sigma, noise = (
         options.problem.c, options.problem.lam, options.noise.sigma, options.noise.noise,
     )  # fmt: skip
-    every: tuple[Force, ...] = (FeatureBenefit(c), Interference(c), Regularization(lam))
+    benefit: Force = FeatureBenefit(c)
+    interference: Force = Interference(c)
     if noise != "none":
-        law = f"{noise}:{options.noise.degrees}" if noise == "student-t" else noise
-        every = (
-            NoisyFeatureBenefit(sigma, law, c),
-            NoisyInterference(sigma, law, c),
-            Regularization(lam),
-        )
-    return [force for force, switched in zip(every, on, strict=True) if switched]
+        law = noise_law(noise, options.noise.degrees)
+        benefit = NoisyFeatureBenefit(sigma, law, c)
+        interference = NoisyInterference(sigma, law, c)
+    every = dict(zip(PAPER_FORCES, (benefit, interference, Regularization(lam)), strict=True))
+    return [every[name] for name in names]
 
 
 def _save_times(
@@ -301,7 +310,7 @@ def _integrate(
     film: Film | None,
     argv: list[str],
 ) -> Trajectory:
-    from flow.driver.integration import DEFAULT_RTOL, integrate
+    from flow.driver.integration import integrate
 
     how = options.integration
     try:
@@ -311,7 +320,7 @@ def _integrate(
             t_start=start.t,
             t_end=how.t_end,
             save_at=saves,
-            rtol=DEFAULT_RTOL if how.rtol is None else how.rtol,
+            rtol=how.rtol,
             backend=how.backend,  # type: ignore[arg-type]
             first_step=start.first_step,
             max_steps=how.max_steps,

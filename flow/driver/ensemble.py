@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from flow.defaults import DEFAULT_RTOL
 from flow.driver.integration import (
-    DEFAULT_RTOL,
     Problem,
     check_problem,
     prepared,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from flow.analysis.stationarity import certify, default_tolerance
+from flow.defaults import BACKENDS, DEFAULT_RTOL, Backend
 from flow.driver.events import EventRecorder, exact_events
 from flow.forces import Force, Slots, Summary, sum_slots
 from flow.initial import check_weights
@@ -37,15 +38,8 @@ from flow.results.provenance import versions
 from flow.results.status import Status
 from flow.results.trajectory import Trajectory
 
-Backend = Literal["auto", "numba", "exact", "diffrax"]
-BACKENDS = ("auto", "numba", "exact", "diffrax")
-
 Watch = Callable[[float, Callable[[], np.ndarray]], None]
 """Called with (t, weights) as a run goes on; weights() makes W : (n, m) on demand."""
-
-DEFAULT_RTOL = 5e-3
-"""Default error per step: n = m = 256, λ = 0.01 keeps 99.5 % of the winners (neuron and sign) of
-runs at 2e-5: 1,529 of 1,536 over seeds 0 … 5 (1,527 at 1e-2)."""
 
 
 def integrate(

@@ -12,17 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
-from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flow.cli.flags import nearest
-from flow.cli.options import SUBSETS
+from flow.defaults import FORCE_SETS
 
 if TYPE_CHECKING:
     from flow.forces import Force
 
-PAPER = ("FeatureBenefit", "Interference", "Regularization")
-_SUBSET_OF = {frozenset(compress(PAPER, on)): name for name, on in SUBSETS.items()}
+_NAME_OF_SET = {frozenset(names): name for name, names in FORCE_SETS.items()}
 
 
 class Roster(NamedTuple):
@@ -47,8 +45,8 @@ class Roster(NamedTuple):
 @cache
 def roster(forces: str) -> Roster:
     """The forces that `forces` names, in any order; ValueError for names that no force has."""
-    if forces in SUBSETS:
-        names = tuple(compress(PAPER, SUBSETS[forces]))
+    if forces in FORCE_SETS:
+        names = FORCE_SETS[forces]
         coupled = "Interference" in names
         return Roster(
             forces, names, {"c_interference": None} if coupled else {}, coupled, not coupled
@@ -58,16 +56,16 @@ def roster(forces: str) -> Roster:
     given = [name.strip() for name in forces.split("+")]
     for name in given:
         if name not in Force.registry:
-            known = (*SUBSETS, *Force.registry)
+            known = (*FORCE_SETS, *Force.registry)
             raise ValueError(
-                f"forces: expected one of {', '.join(SUBSETS)}, or some of "
+                f"forces: expected one of {', '.join(FORCE_SETS)}, or some of "
                 f"{', '.join(Force.registry)} joined by +, got {forces!r}{nearest(name, known)}"
             )
     if len(set(given)) < len(given):
         raise ValueError(f"forces: expected each force once, got {forces!r}")
     names = tuple(name for name in Force.registry if name in given)
-    if frozenset(names) in _SUBSET_OF:
-        return roster(_SUBSET_OF[frozenset(names)])
+    if frozenset(names) in _NAME_OF_SET:
+        return roster(_NAME_OF_SET[frozenset(names)])
     kinds = [Force.registry[name] for name in names]
     own = {
         field.name: None if field.default is MISSING else field.default

@@ -13,15 +13,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from flow.cli.flags import nearest
-from flow.cli.options import SUBSETS
+from flow.defaults import BACKENDS, DEFAULT_RTOL, DTYPES, FORCE_SETS
 from flow.driver.memory import run_bytes
 from flow.sweep.forces import build_forces, roster
-
-DEFAULT_RTOL = 5e-3
-"""As :data:`flow.driver.integration.DEFAULT_RTOL`, which would bring the compiler with it."""
-BACKENDS = ("auto", "numba", "exact", "diffrax")
-"""As :data:`flow.driver.integration.BACKENDS`, for the same reason."""
-DTYPES = ("float32", "float64")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +115,7 @@ class Run:
                 f"backend: expected numba or auto for forces = {self.forces!r}, got 'exact', which "
                 f"is for forces that act on each row alone, such as 'no-interference'"
             )
-        if self.forces not in SUBSETS:  # those cannot be wrong, and need no NumPy
+        if self.forces not in FORCE_SETS:  # those cannot be wrong, and need no NumPy
             build_forces(self.forces, asdict(self))
 
     @property

@@ -436,7 +436,7 @@ def test_forces_are_toggled_in_the_middle_of_a_run(tmp_path: Path) -> None:
 
 
 def test_help_tells_the_default_tolerance(capsys: pytest.CaptureFixture[str]) -> None:
-    from flow.driver.integration import DEFAULT_RTOL
+    from flow.defaults import DEFAULT_RTOL
 
     with pytest.raises(SystemExit):
         simulate.main(["--help"])

@@ -30,7 +30,6 @@ from flow import (
 )
 from flow.analysis.states import polysemantic_neurons, winners
 from flow.cli.flags import InputError
-from flow.driver.integration import BACKENDS, DEFAULT_RTOL
 from flow.forces import Force, NoisyFeatureBenefit, NoisyInterference
 from flow.results.observables import Observables
 from flow.sweep import Run, SweepError, load, run, workers
@@ -39,8 +38,6 @@ from flow.sweep.forces import build_forces
 from flow.sweep.measure import plateau
 from flow.sweep.report import report
 from flow.sweep.results import EXPORTED, trace, winners_of
-from flow.sweep.runs import BACKENDS as KNOWN_BACKENDS
-from flow.sweep.runs import DEFAULT_RTOL as KNOWN_RTOL
 from flow.sweep.runs import TRACE_POINTS, Outcome, ratios
 from flow.sweep.store import Store, file_system
 from flow.sweep.workers import WorkerLost, Workers
@@ -74,10 +71,6 @@ def command(*words, cwd):
 
 
 # Configs -----------------------------------------------------------------------------------------
-
-
-def test_defaults_are_those_of_the_driver():
-    assert (KNOWN_RTOL, KNOWN_BACKENDS) == (DEFAULT_RTOL, BACKENDS)
 
 
 @given(

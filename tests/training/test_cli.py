@@ -123,7 +123,7 @@ WRONG = [
     (["--hidden", "layernorm"], "did you mean layer-norm?"),
     (["--probability", "0.1"], "batch"),
     (["--probability", "1.1", "--batch", "2"], "<= 1"),
-    (["--degrees", "4"], "> 4"),
+    (["--degrees", "4"], "odd whole number from 3 to 99"),
     (["--noise", "bipolar", "--optimizer", "gd"], "sgd"),
     (["--fresh-noise"], "--noise"),
     (["--sigma", "0.2"], "--noise"),
