@@ -19,7 +19,6 @@ from flow.analysis.states import (
     row_residuals,
     winners,
 )
-from flow.forces import Force
 from flow.results.trajectory import Trajectory
 
 FATES = {
@@ -42,14 +41,6 @@ class Expected:
     """Its standard deviation."""
 
 
-def forces_of(traj: Trajectory) -> list[Force]:
-    """The forces of a run, from its parameters."""
-    return [
-        Force.registry[force["name"]](**{k: v for k, v in force.items() if k != "name"})
-        for force in traj.parameters["forces"]
-    ]
-
-
 def states_of(traj: Trajectory) -> EndStates:
     """End states at the end of a run, by the residual that counts as rest there."""
     W = traj.final
@@ -57,7 +48,7 @@ def states_of(traj: Trajectory) -> EndStates:
         return end_states(W)
     return end_states(
         W,
-        residuals=row_residuals(forces_of(traj), W),
+        residuals=row_residuals(traj.forces, W),
         tolerance=traj.parameters["stationarity_tol"],
     )
 

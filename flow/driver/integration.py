@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -239,7 +238,7 @@ def trajectory(
         certificate=certificate,
         stats={**run.stats, "seconds": seconds},
         parameters={
-            "forces": [{"name": type(f).__name__, **asdict(f)} for f in problem.forces],  # type: ignore[call-overload]
+            "forces": [force.to_dict() for force in problem.forces],
             "n": W0.shape[0],
             "m": W0.shape[1],
             "dtype": str(W0.dtype),

@@ -70,7 +70,7 @@ def roster(forces: str) -> Roster:
     own = {
         field.name: None if field.default is MISSING else field.default
         for kind in kinds
-        for field in fields(kind)  # type: ignore[arg-type]  # every force is a dataclass
+        for field in fields(kind)
         if field.name not in ("strength", "lam")
     }
     coupled = any(_couples(kind) for kind in kinds)
@@ -88,11 +88,11 @@ def build_forces(forces: str, parameters: Mapping[str, Any]) -> list[Force]:
     for kind in (Force.registry[name] for name in roster(forces).names):
         given = {
             field.name: parameters[field.name if field.name != "strength" else "c"]
-            for field in fields(kind)  # type: ignore[arg-type]
+            for field in fields(kind)
         }
         if _couples(kind) and parameters["c_interference"] is not None:
             given["strength"] = parameters["c_interference"]
-        found.append(kind(**given))
+        found.append(Force.from_dict({"name": kind.__name__, **given}))
     sum_slots(found)
     return found
 

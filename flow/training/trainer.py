@@ -390,7 +390,7 @@ def _matrix(
             "instances": run.kept[-1].decoder.shape[0],
         },
         parameters={
-            "forces": [{"name": type(f).__name__, **asdict(f)} for f in forces],  # type: ignore[call-overload]
+            "forces": [force.to_dict() for force in forces],
             "stationarity_tol": tolerance,
             "matrix": matrix,
             **parameters,
