@@ -5,6 +5,9 @@ from .pairs import (
     Fate as Fate,
 )
 from .pairs import (
+    Fates as Fates,
+)
+from .pairs import (
     History as History,
 )
 from .pairs import (
@@ -12,6 +15,9 @@ from .pairs import (
 )
 from .pairs import (
     follow_collisions as follow_collisions,
+)
+from .pairs import (
+    initial_collisions as initial_collisions,
 )
 from .pairs import (
     largest_collisions as largest_collisions,
@@ -72,6 +78,7 @@ __all__ = [
     "Collisions",
     "EndStates",
     "Fate",
+    "Fates",
     "FeatureState",
     "Geometry",
     "History",
@@ -84,6 +91,7 @@ __all__ = [
     "follow_collisions",
     "geometry",
     "hessian_product",
+    "initial_collisions",
     "largest_collisions",
     "lowest_curvature",
     "mean_and_interval",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flow.analysis.pairs import Fate, follow_collisions
+from flow.analysis.pairs import Fate, initial_collisions
 from flow.analysis.states import (
     EndStates,
     FeatureState,
@@ -155,9 +155,9 @@ def _expected_line(expected: Expected | None) -> str:
 def _census(W0: np.ndarray, traj: Trajectory) -> Iterator[str]:
     """Collisions of the initially largest weights and their fate; where the winners started."""
     log, W = traj.events, traj.final
-    history = follow_collisions(np.array([0.0, 1.0]), [W0, W], largest=True, from_start=True)
+    collided = initial_collisions(W0, W)
     for name, benign in (("benign", True), ("malign", False)):
-        counts = history.counts(benign=benign)
+        counts = collided.counts(benign=benign)
         fates = ", ".join(f"{count} {FATES[fate]}" for fate, count in counts.items())
         kind = f"{name} collisions of initially largest weights"
         yield f"{'census':<14}{sum(counts.values())} {kind}: {fates}"

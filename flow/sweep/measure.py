@@ -22,7 +22,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 import flow
-from flow.analysis.pairs import follow_collisions
+from flow.analysis.pairs import initial_collisions
 from flow.analysis.states import (
     AUTHORS_WINDOW,
     FeatureState,
@@ -192,11 +192,11 @@ def measure(forces: Sequence[Force], W0: np.ndarray, traj: Trajectory) -> Measur
 
 def _fates(W0: np.ndarray, W: np.ndarray) -> dict[str, int]:
     """What became of the pairs whose initially largest weights shared a neuron."""
-    history = follow_collisions(np.array([0.0, 1.0]), [W0, W], largest=True, from_start=True)
+    pairs = initial_collisions(W0, W)
     return {
         f"{kind}_{fate.name.lower()}": count
         for kind, benign in (("benign", True), ("malign", False))
-        for fate, count in history.counts(benign=benign).items()
+        for fate, count in pairs.counts(benign=benign).items()
     }
 
 
