@@ -41,6 +41,9 @@ from .states import (
     end_states as end_states,
 )
 from .states import (
+    is_polysemantic as is_polysemantic,
+)
+from .states import (
     polysemantic_neurons as polysemantic_neurons,
 )
 from .states import (
@@ -59,6 +62,7 @@ from .stationarity import (
     lowest_curvature as lowest_curvature,
 )
 from .statistics import mean_and_interval as mean_and_interval
+from .statistics import standard_error as standard_error
 from .superposition import (
     Alignment as Alignment,
 )
@@ -92,10 +96,12 @@ __all__ = [
     "geometry",
     "hessian_product",
     "initial_collisions",
+    "is_polysemantic",
     "largest_collisions",
     "lowest_curvature",
     "mean_and_interval",
     "polysemantic_neurons",
     "row_residuals",
+    "standard_error",
     "winners",
 ]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from flow.analysis.states import is_polysemantic
 from flow.initial import check_weights
 from flow.results.events import Events
 
@@ -73,7 +74,7 @@ def _above(W: np.ndarray, threshold: float) -> tuple[np.ndarray, NDArray[np.bool
 
 def _census(W: np.ndarray, on: NDArray[np.bool_]) -> Collisions:
     pairs = [np.zeros((3, 0), np.int64)]
-    for k in np.flatnonzero(np.count_nonzero(on, axis=0) >= 2):
+    for k in np.flatnonzero(is_polysemantic(on)):
         rows = np.flatnonzero(on[:, k])
         first, second = np.triu_indices(rows.size, 1)
         pairs.append(np.stack([rows[first], rows[second], np.full(first.size, k)]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from flow.analysis.states import (
     row_residuals,
     winners,
 )
+from flow.analysis.statistics import standard_error
 from flow.results.trajectory import Trajectory
 
 FATES = {
@@ -183,8 +184,7 @@ def mean_and_error(values: Sequence[float], *, percent: bool = False) -> str:
     if not values:
         return "-"
     factor, unit = (100.0, " %") if percent else (1.0, "")
-    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
-    spread = "" if error is None else f" ± {factor * error:.2g}"
+    spread = f" ± {factor * standard_error(values):.2g}" if len(values) > 1 else ""
     return f"{factor * fmean(values):.3g}{spread}{unit}"
 
 
