@@ -65,7 +65,7 @@ _SUBSETS: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
 
 
 @dataclass(frozen=True)
-class Problem:
+class ProblemFlags:
     """What is simulated: dW/dt = feature benefit - interference - lam sign(W)."""
 
     n: Annotated[int, whole("n", 1)] = 256
@@ -84,7 +84,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Forces:
+class ForceFlags:
     """Which forces act."""
 
     feature_benefit: bool = True
@@ -96,7 +96,7 @@ class Forces:
 
 
 @dataclass(frozen=True)
-class HiddenNoise:
+class NoiseFlags:
     """Noise on the hidden layer: feature benefit and interference averaged over it."""
 
     noise: Annotated[str, choice("noise", ("none", *NOISE_LAWS))] = "none"
@@ -108,7 +108,7 @@ class HiddenNoise:
 
 
 @dataclass(frozen=True)
-class Start:
+class StartFlags:
     """Where W starts: random, or from a file."""
 
     seed: Annotated[int, whole("seed", 0)] = 0
@@ -128,7 +128,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Integration:
+class IntegrationFlags:
     """How far, how exactly, and what is kept."""
 
     t_end: Annotated[
@@ -154,7 +154,7 @@ class Integration:
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputFlags:
     """What is written and shown."""
 
     out: SavedRun = None
@@ -189,7 +189,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class File:
+class FileFlags:
     """Flags from a file."""
 
     config: Annotated[
@@ -202,17 +202,17 @@ class File:
 class SimulateOptions:
     """One run."""
 
-    problem: Problem = Problem()
-    forces: Forces = Forces()
-    noise: HiddenNoise = HiddenNoise()
-    start: Start = Start()
-    integration: Integration = Integration()
-    output: Output = Output()
-    file: File = File()
+    problem: ProblemFlags = ProblemFlags()
+    forces: ForceFlags = ForceFlags()
+    noise: NoiseFlags = NoiseFlags()
+    start: StartFlags = StartFlags()
+    integration: IntegrationFlags = IntegrationFlags()
+    output: OutputFlags = OutputFlags()
+    file: FileFlags = FileFlags()
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonFlags:
     """Which runs stand side by side."""
 
     subsets: Annotated[tuple[str, ...], _SUBSETS] = (
@@ -228,13 +228,13 @@ class Comparison:
 class CompareOptions:
     """The same start under several sets of forces."""
 
-    comparison: Comparison = Comparison()
-    problem: Problem = Problem()
-    noise: HiddenNoise = HiddenNoise()
-    start: Start = Start()
-    integration: Integration = Integration()
-    output: Output = Output()
-    file: File = File()
+    comparison: ComparisonFlags = ComparisonFlags()
+    problem: ProblemFlags = ProblemFlags()
+    noise: NoiseFlags = NoiseFlags()
+    start: StartFlags = StartFlags()
+    integration: IntegrationFlags = IntegrationFlags()
+    output: OutputFlags = OutputFlags()
+    file: FileFlags = FileFlags()
 
 
 # Reading -----------------------------------------------------------------------------------------

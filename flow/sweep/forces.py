@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 _NAME_OF_SET = {frozenset(names): name for name, names in FORCE_SETS.items()}
 
 
-class Roster(NamedTuple):
-    """What is known of some forces by their names alone."""
+class ForceSet(NamedTuple):
+    """A set of forces, described without the strengths that its forces will have."""
 
     text: str
-    """The one way to write them."""
+    """The canonical way to write them."""
     names: tuple[str, ...]
+    """Names of the forces, in the order of the registry."""
     own: Mapping[str, Any]
     """Parameters they have besides λ and c, with their defaults, None where there is none."""
     coupled: bool
@@ -43,12 +44,12 @@ class Roster(NamedTuple):
 
 
 @cache
-def roster(forces: str) -> Roster:
+def force_set(forces: str) -> ForceSet:
     """The forces that `forces` names, in any order; ValueError for names that no force has."""
     if forces in FORCE_SETS:
         names = FORCE_SETS[forces]
         coupled = "Interference" in names
-        return Roster(
+        return ForceSet(
             forces, names, {"c_interference": None} if coupled else {}, coupled, not coupled
         )
     from flow.forces import Force
@@ -65,7 +66,7 @@ def roster(forces: str) -> Roster:
         raise ValueError(f"forces: expected each force once, got {forces!r}")
     names = tuple(name for name in Force.registry if name in given)
     if frozenset(names) in _NAME_OF_SET:
-        return roster(_NAME_OF_SET[frozenset(names)])
+        return force_set(_NAME_OF_SET[frozenset(names)])
     kinds = [Force.registry[name] for name in names]
     own = {
         field.name: None if field.default is MISSING else field.default
@@ -77,7 +78,7 @@ def roster(forces: str) -> Roster:
     if coupled:
         own["c_interference"] = None
     closed_form = not coupled and not any(kind.has_drift for kind in kinds)
-    return Roster(" + ".join(names), names, own, coupled, closed_form)
+    return ForceSet(" + ".join(names), names, own, coupled, closed_form)
 
 
 def build_forces(forces: str, parameters: Mapping[str, Any]) -> list[Force]:
@@ -85,7 +86,7 @@ def build_forces(forces: str, parameters: Mapping[str, Any]) -> list[Force]:
     from flow.forces import Force, sum_slots
 
     found: list[Force] = []
-    for kind in (Force.registry[name] for name in roster(forces).names):
+    for kind in (Force.registry[name] for name in force_set(forces).names):
         given = {
             field.name: parameters[field.name if field.name != "strength" else "c"]
             for field in fields(kind)

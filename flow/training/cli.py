@@ -108,7 +108,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class HiddenNoise:
+class TrainingNoiseFlags:
     """Noise on the hidden layer."""
 
     noise: Annotated[str, choice("noise", ("none", *NOISE_LAWS))] = "none"
@@ -169,7 +169,7 @@ class TrainOptions:
 
     loss: Loss = Loss()
     inputs: Inputs = Inputs()
-    noise: HiddenNoise = HiddenNoise()
+    noise: TrainingNoiseFlags = TrainingNoiseFlags()
     steps: Steps = Steps()
     results: Results = Results()
     preset: Annotated[
@@ -189,9 +189,9 @@ def preset_options(training: Training, options: TrainOptions) -> TrainOptions:
         options,
         loss=replace(options.loss, **vars(network)),
         inputs=Inputs(**vars(data)),
-        noise=HiddenNoise()
+        noise=TrainingNoiseFlags()
         if noise is None
-        else HiddenNoise(
+        else TrainingNoiseFlags(
             noise=noise.distribution,
             sigma=noise.sigma,
             degrees=noise.degrees,

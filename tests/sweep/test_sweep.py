@@ -34,8 +34,8 @@ from flow.forces import Force, NoisyFeatureBenefit, NoisyInterference
 from flow.results.observables import Observables
 from flow.sweep import Run, SweepError, load, run, workers
 from flow.sweep.config import read_config
+from flow.sweep.execute import plateau
 from flow.sweep.forces import build_forces
-from flow.sweep.measure import plateau
 from flow.sweep.report import report
 from flow.sweep.results import EXPORTED, trace, winners_of
 from flow.sweep.runs import TRACE_POINTS, Outcome, ratios
@@ -213,7 +213,7 @@ BAD = [
     ({"n": 4, "m": 4, "forces": NOISY, "sigma": 0.1}, "distribution: expected a value for forces"),
     ({"n": 4, "m": 4, "forces": NOISY, "sigma": -1, "distribution": "normal"}, "sigma: expected a"),
     ({"n": 4, "m": 4, "forces": NOISY, "sigma": 1, "distribution": 5}, "distribution: expected a"),
-    ({"n": 4, "m": 4, "forces": NOISY, "sigma": 1, "distribution": "x"}, "must be one of bipolar"),
+    ({"n": 4, "m": 4, "forces": NOISY, "sigma": 1, "distribution": "x"}, "one of bipolar"),
     (
         {
             "n": 4,
@@ -407,12 +407,12 @@ def test_results_do_not_depend_on_the_workers_nor_on_the_order(done, tmp_path):
 COMPILING = """
 import json, os, sys
 from pathlib import Path
-from flow.sweep.calls import execute_batch, toys, warm_up
+from flow.sweep.calls import execute_batch, warmup_runs, warm_up
 from flow.sweep.config import read_config
 runs = [run for grid in json.loads(sys.argv[1]) for run in read_config(grid)[0]]
 def compiled():
     return sorted(path.name for path in Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbc"))
-warm_up(toys(runs))
+warm_up(warmup_runs(runs))
 before = compiled()
 ends = [(o.hash, o.measured.t, o.measured.weights_sha256) for o in execute_batch(runs)]
 print(json.dumps([ends, len(before), sorted(set(compiled()) - set(before))]))
@@ -421,7 +421,7 @@ print(json.dumps([ends, len(before), sorted(set(compiled()) - set(before))]))
 
 @pytest.mark.long
 def test_kernels_that_are_compiled_give_the_bits_of_kernels_that_are_loaded(tmp_path):
-    """And the toys of the warm-up compile all of them, so that workers never do so in a race."""
+    """And the runs of the warm-up compile all of them, so that workers never do so in a race."""
     base = {"n": 16, "m": [16, 64], "lam": 0.02, "seeds": 4}
     grids = [
         {**base, "dtype": ["float64", "float32"], "forces": ["all", "no-interference"]},
@@ -512,10 +512,10 @@ def raise_value_error(*arguments, **keywords):
     ],
 )
 def test_an_error_inside_a_run_is_its_status(monkeypatch, tmp_path, broken, status, message):
-    from flow.sweep import measure
+    from flow.sweep import execute
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        monkeypatch.setattr(measure, "integrate", broken)
+        monkeypatch.setattr(execute, "integrate", broken)
         found = run({"n": 4, "m": 4, "lam": 0.1}, tmp_path / "a.sqlite", executor=pool, retries=1)
     assert [(r["status"], r["message"], r["attempts"]) for r in found.rows] == [
         (status, message, 2)

@@ -1,4 +1,4 @@
-"""Executing one run of a sweep, in whatever process that happens, and measuring its end."""
+"""Executes one run of a sweep in this process and measures where it ended."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def measure(forces: Sequence[Force], W0: np.ndarray, traj: Trajectory) -> Measur
                 strict=True,
             )
         ),
-        "trace": thinned(traj.observables).tobytes(),
+        "trace": decimated(traj.observables).tobytes(),
         "weights_sha256": hashlib.sha256(_little_endian(W)).hexdigest(),
     }
     if not np.isfinite(W).all():
@@ -220,7 +220,7 @@ def plateau(observables: Observables) -> tuple[float, float, float]:
     return float(start + t[corner]), float(survivors[corner]), float(start + passed)
 
 
-def thinned(observables: Observables) -> np.ndarray:
+def decimated(observables: Observables) -> np.ndarray:
     """At most TRACE_POINTS points of a run's sparsification, (3, k) little-endian float32.
 
     Rows: flow time, mean non-zeros per feature, mean ‖W_i‖₁. The points are accepted steps, spread
@@ -256,12 +256,12 @@ def _little_endian(W: np.ndarray) -> bytes:
     return W.astype(W.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-# What made it ------------------------------------------------------------------------------------
+# Provenance --------------------------------------------------------------------------------------
 
 
 @cache
 def _software() -> str:
-    """Versions, code and machine, as JSON: on another machine type the last bits may differ."""
+    """Versions, code and machine of this process as JSON; the bits of a result depend on them."""
     code = hashlib.sha256()
     for path in sources(flow):
         code.update(path.read_bytes())
