@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from flow.analysis.statistics import standard_error
 from flow.sweep.runs import Run, ratios
 from paper_figures.tools import fig3_table, gallery, map_table, style
 from paper_figures.tools.cache import Data
@@ -84,9 +85,8 @@ def compute(p: Parameters) -> Data:
             failed[place] += 1
     mean, error, done = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.int64)
     for place, values in relative.items():
-        mean[place], done[place] = np.mean(values), len(values)
-        if len(values) > 1:
-            error[place] = np.std(values, ddof=1) / math.sqrt(len(values))
+        mean[place], error[place] = np.mean(values), standard_error(values)
+        done[place] = len(values)
     return {
         "n": np.array(p.n), "m_over_n": np.array(p.m_over_n), "coupling": couplings(p),
         "ratio": mean, "error": error, "runs": done, "failed": failed,

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
+from flow.analysis.states import is_polysemantic
 from paper_figures.tools import gallery, style
 from paper_figures.tools.cache import Data
 
@@ -73,7 +74,7 @@ def _network(axis: Axes, W: np.ndarray) -> None:
             }  # fmt: skip
             axis.plot([0, 1], [features[i], neurons[k]], **how)
             axis.plot([1, 2], [neurons[k], features[i]], **how)
-    shared = np.count_nonzero(np.abs(W) > 0.5, axis=0) >= 2
+    shared = is_polysemantic(np.abs(W) > 0.5)
     for x, heights, names in ((0, features, "x"), (2, features, "y")):
         axis.plot(np.full(n, x), heights, "o", color="white", mec="black", ms=20, zorder=2)
         for i, y in enumerate(heights):

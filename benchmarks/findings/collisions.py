@@ -27,7 +27,7 @@ from flow.analysis.states import (
     row_residuals,
     winners,
 )
-from flow.analysis.statistics import mean_and_interval
+from flow.analysis.statistics import mean_and_interval, standard_error
 from theory.counting import neurons_without_relocation, paper_count, slot_law
 
 LARGE = 0.3
@@ -121,8 +121,7 @@ def row(runs: list[dict[str, Any]]) -> list[str]:
 
 
 def _mean_and_error(values: list[int]) -> str:
-    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return f"{np.mean(values):.1f} ± {error:.1f}"
+    return f"{np.mean(values):.1f} ± {standard_error(values):.1f}"
 
 
 def _total(runs: list[dict[str, Any]], which: str, kind: str) -> dict[Fate, int]:

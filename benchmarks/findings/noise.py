@@ -38,9 +38,11 @@ from flow.analysis.states import (
     AUTHORS_WINDOW,
     FeatureState,
     end_states,
+    is_polysemantic,
     polysemantic_neurons,
     row_residuals,
 )
+from flow.analysis.statistics import standard_error
 from flow.forces import Force
 from flow.results.files import written_aside
 from flow.training.setup import FIGURE_4, FIGURE_4_STEPS, Network, Noise, Optimizer, Training
@@ -118,11 +120,6 @@ def sparsity(W: np.ndarray) -> np.ndarray:
     return fourth(W) / np.maximum(np.sum(W * W, axis=-1) ** 2, 1e-300)
 
 
-def error(values: np.ndarray) -> float:
-    """Standard error of the mean over the first axis, instances."""
-    return float(np.std(values, axis=0, ddof=1) / np.sqrt(len(values)))
-
-
 def short(values: Any) -> Any:
     """To four digits, for keeping; JSON has no NaN."""
     rounded = np.vectorize(lambda x: float(f"{x:.4g}") if np.isfinite(x) else None, otypes=[object])
@@ -161,7 +158,7 @@ def figure4(fast: bool) -> Part:
                 float(np.std(ends, ddof=1)),
                 f"{min(ends):.3f} to {max(ends):.3f}",
                 float(exact[:, -1].mean()),
-                error(exact[:, -1]),
+                float(standard_error(exact[:, -1])),
                 float(np.median(spent)),
             ]
         )
@@ -222,7 +219,7 @@ def _rates(cases: list[tuple[int, int, tuple[float, ...]]], seeds: int, fast: bo
         ahead, behind = sparsity(W[:, middle + 1]), sparsity(W[:, middle - 1])
         pace = float(np.mean(ahead - behind)) / float(times[middle + 1] - times[middle - 1])
         curves.append({"n": n, "what": "flow", "l4": short(exact.mean(axis=0)),
-                       "error": short(exact.std(axis=0, ddof=1) / seeds**0.5)})  # fmt: skip
+                       "error": short(standard_error(exact))})  # fmt: skip
         rows.append([n, "flow", *_at(exact, times, t_end), pace, "-"])
         for eta in rates:
             l4 = sgd(W0, noisy("bipolar", sigma, eta), times, seed=1000, together=False)[0]
@@ -230,7 +227,7 @@ def _rates(cases: list[tuple[int, int, tuple[float, ...]]], seeds: int, fast: bo
             alone = implicit_path(W0, times, eta, sigma, -2.0).mean(axis=2)
             implicit = float(implicit_rate(unit, eta, sigma, -2.0).mean())
             curves.append({"n": n, "what": eta, "l4": short(l4.mean(axis=0)),
-                           "error": short(l4.std(axis=0, ddof=1) / seeds**0.5),
+                           "error": short(standard_error(l4)),
                            "implicit": short(alone.mean(axis=1))})  # fmt: skip
             rows.append([n, f"η = {eta:g}", *_at(l4, times, t_end), "", implicit])
     shown = [f"t = {share * t_end:g}" for share in _SHARES]
@@ -250,7 +247,7 @@ _SHARES = (0.0, 0.25, 0.5, 1.0)
 def _at(l4: np.ndarray, times: np.ndarray, t_end: float) -> list[str]:
     """Mean and error over instances, l4 : (k, times), at some times."""
     return [
-        f"{l4[:, k].mean():.3f} ± {error(l4[:, k]):.3f}"
+        f"{l4[:, k].mean():.3f} ± {standard_error(l4[:, k]):.3f}"
         for k in (int(np.searchsorted(times, share * t_end)) for share in _SHARES)
     ]
 
@@ -272,11 +269,12 @@ def sign(fast: bool) -> Part:
         cells: list[Any] = [law, kurtosis]
         for r4 in (exact, trained):
             change = r4[:, -1] - r4[:, 1]
-            cells += [float(change.mean()), error(change), float(change.mean() / error(change))]
+            mean, error = float(change.mean()), float(standard_error(change))
+            cells += [mean, error, mean / error]
         rows.append(cells)
         curves.append({"law": law, "flow": short(exact.mean(axis=0)),
                        "sgd": short(trained.mean(axis=0)),
-                       "sgd_error": short(trained.std(axis=0, ddof=1) / seeds**0.5)})  # fmt: skip
+                       "sgd_error": short(standard_error(trained))})  # fmt: skip
     return {
         "columns": ["noise", "excess kurtosis", "flow", "±", "flow/±", "SGD", "±", "SGD/±"],
         "rows": rows,
@@ -411,7 +409,7 @@ def one_count(n: int, m: int, kind: str, seed: int, t_end: float) -> dict[str, A
     length = np.linalg.norm(W, axis=1)
     G = W @ W.T
     cosines = (G / np.outer(length, length))[~np.eye(n, dtype=bool)]
-    shared = np.count_nonzero(on, axis=0) >= 2
+    shared = is_polysemantic(on)
     both = shared & (on > 0).any(axis=0) & (on < 0).any(axis=0)
     states = end_states(on).counts()
     return {
@@ -462,7 +460,7 @@ def _counted(runs: list[dict[str, Any]]) -> Part:
             return float(np.mean([r[name] for r in some]))
 
         count = np.array([float(r["polysemantic"]) for r in some])
-        spread = error(count) if len(some) > 1 else float("nan")
+        spread = standard_error(count)
         cells = [
             f"{count.mean():.1f} ± {spread:.1f}",
             *(

@@ -36,6 +36,7 @@ from flow.accelerator.rows import (
     row_sum,
     scalar_dtype,
 )
+from flow.defaults import DEFAULT_RTOL
 from flow.forces import Force, Slots, sum_slots, with_jump
 from flow.integrators.schemes import (
     DAMPING,
@@ -347,7 +348,7 @@ class ProximalChebyshevSolver(diffrax.AbstractAdaptiveSolver):
     Source: theory/README, section 5.
     """
 
-    rtol: float = 5e-3
+    rtol: float = DEFAULT_RTOL
     """The tolerance of the controller: rows are solved to 1/20 of it."""
     max_stages: int | None = eqx.field(static=True, default=None)
     """Most stages of a step. None: up to :data:`MAX_STAGES`, and no reverse-mode derivatives."""

@@ -5,6 +5,9 @@ from .pairs import (
     Fate as Fate,
 )
 from .pairs import (
+    Fates as Fates,
+)
+from .pairs import (
     History as History,
 )
 from .pairs import (
@@ -12,6 +15,9 @@ from .pairs import (
 )
 from .pairs import (
     follow_collisions as follow_collisions,
+)
+from .pairs import (
+    initial_collisions as initial_collisions,
 )
 from .pairs import (
     largest_collisions as largest_collisions,
@@ -35,6 +41,9 @@ from .states import (
     end_states as end_states,
 )
 from .states import (
+    is_polysemantic as is_polysemantic,
+)
+from .states import (
     polysemantic_neurons as polysemantic_neurons,
 )
 from .states import (
@@ -53,6 +62,7 @@ from .stationarity import (
     lowest_curvature as lowest_curvature,
 )
 from .statistics import mean_and_interval as mean_and_interval
+from .statistics import standard_error as standard_error
 from .superposition import (
     Alignment as Alignment,
 )
@@ -72,6 +82,7 @@ __all__ = [
     "Collisions",
     "EndStates",
     "Fate",
+    "Fates",
     "FeatureState",
     "Geometry",
     "History",
@@ -84,10 +95,13 @@ __all__ = [
     "follow_collisions",
     "geometry",
     "hessian_product",
+    "initial_collisions",
+    "is_polysemantic",
     "largest_collisions",
     "lowest_curvature",
     "mean_and_interval",
     "polysemantic_neurons",
     "row_residuals",
+    "standard_error",
     "winners",
 ]

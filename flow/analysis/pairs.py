@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from flow.analysis.states import is_polysemantic
 from flow.initial import check_weights
 from flow.results.events import Events
 
@@ -73,7 +74,7 @@ def _above(W: np.ndarray, threshold: float) -> tuple[np.ndarray, NDArray[np.bool
 
 def _census(W: np.ndarray, on: NDArray[np.bool_]) -> Collisions:
     pairs = [np.zeros((3, 0), np.int64)]
-    for k in np.flatnonzero(np.count_nonzero(on, axis=0) >= 2):
+    for k in np.flatnonzero(is_polysemantic(on)):
         rows = np.flatnonzero(on[:, k])
         first, second = np.triu_indices(rows.size, 1)
         pairs.append(np.stack([rows[first], rows[second], np.full(first.size, k)]))
@@ -94,29 +95,67 @@ class Fate(enum.Enum):
 
 
 @dataclass(frozen=True)
-class History:
-    """Collisions along a run, in the order in which they were met; arrays of shape (k,)."""
+class Fates:
+    """Collisions and what came of them; arrays of shape (k,)."""
 
     met: Collisions
     """The collisions when they were first seen, with the weights of that time."""
+    fate: NDArray[np.object_]
+    """:class:`Fate`; larger and smaller are those of |W| when the collision was first seen."""
+
+    def counts(self, *, benign: bool) -> dict[Fate, int]:
+        """Fates of the benign, or of the malign, collisions."""
+        kind = self.met.benign == benign
+        return {fate: int(np.sum(kind & (self.fate == fate))) for fate in Fate}
+
+
+@dataclass(frozen=True)
+class History(Fates):
+    """Collisions along a run, in the order in which they were met; arrays of shape (k,)."""
+
     time: NDArray[np.float64]
     """Flow time at which each was first seen."""
     first_left: NDArray[np.float64]
     """Flow time from which feature i is off the neuron for good; infinity if it stayed."""
     second_left: NDArray[np.float64]
     """The same for feature j."""
-    fate: NDArray[np.object_]
-    """:class:`Fate`; larger and smaller are those of |W| when the collision was first seen."""
 
     @property
     def ended(self) -> NDArray[np.float64]:
         """(k,) flow time at which the first of the two left for good; infinity if none did."""
         return np.minimum(self.first_left, self.second_left)
 
-    def counts(self, *, benign: bool) -> dict[Fate, int]:
-        """Fates of the benign, or of the malign, collisions."""
-        kind = self.met.benign == benign
-        return {fate: int(np.sum(kind & (self.fate == fate))) for fate in Fate}
+
+def initial_collisions(W0: np.ndarray, W: np.ndarray) -> Fates:
+    """Collisions of the largest weights of W0 : (n, m), and their fate at the end W : (n, m).
+
+    A feature stays if its weight on the neuron is not zero at the end and has the sign it started
+    with; equal weights count the first feature as larger. Raises ValueError for arrays that are
+    not of one shape. Source: paper, section 2.5.
+    """
+    if np.shape(W0) != np.shape(W):
+        raise ValueError(
+            f"expected W0 and W of one shape, got {np.shape(W0)} and {np.shape(W)}; pass the first "
+            f"and the last weights of one run"
+        )
+    met = largest_collisions(W0)
+    first, second = (
+        np.sign(W[feature, met.neuron]) == np.sign(weight)
+        for feature, weight in ((met.first, met.first_weight), (met.second, met.second_weight))
+    )
+    return Fates(met, _fate(met, first, second))
+
+
+def _fate(
+    met: Collisions, first_stayed: NDArray[np.bool_], second_stayed: NDArray[np.bool_]
+) -> NDArray[np.object_]:
+    first_larger = np.abs(met.first_weight) >= np.abs(met.second_weight)
+    one_left = first_stayed != second_stayed
+    fate = np.full(first_larger.size, Fate.BOTH_LEFT, dtype=object)
+    fate[first_stayed & second_stayed] = Fate.BOTH_STAYED
+    fate[one_left & (first_stayed == first_larger)] = Fate.LARGER_STAYED
+    fate[one_left & (first_stayed != first_larger)] = Fate.SMALLER_STAYED
+    return fate
 
 
 def follow_collisions(
@@ -170,13 +209,8 @@ def follow_collisions(
         _departures(times, weights, feature, met.neuron, np.sign(weight), seen[keep], events)
         for feature, weight in ((met.first, met.first_weight), (met.second, met.second_weight))
     ]
-    stayed = np.isinf(left[0]), np.isinf(left[1])
-    first_larger = np.abs(met.first_weight) >= np.abs(met.second_weight)
-    fate = np.full(keep.size, Fate.BOTH_LEFT, dtype=object)
-    fate[stayed[0] & stayed[1]] = Fate.BOTH_STAYED
-    fate[(stayed[0] != stayed[1]) & (stayed[0] == first_larger)] = Fate.LARGER_STAYED
-    fate[(stayed[0] != stayed[1]) & (stayed[0] != first_larger)] = Fate.SMALLER_STAYED
-    return History(met, times[seen[keep]], left[0], left[1], fate)
+    fate = _fate(met, *(np.isinf(gone) for gone in left))
+    return History(met, fate, times[seen[keep]], *left)
 
 
 def _departures(

@@ -108,6 +108,11 @@ def row_residuals(forces: Sequence[Force], W: np.ndarray) -> np.ndarray:
     return np.asarray(np.max(np.abs(velocity(forces, check_weights(W, floats=False))), axis=1))
 
 
+def is_polysemantic(W: np.ndarray) -> NDArray[np.bool_]:
+    """(m,) whether two or more features are on the neuron: non-zero, or true, in W : (n, m)."""
+    return np.asarray(np.count_nonzero(W, axis=0) >= 2)
+
+
 def polysemantic_neurons(W: np.ndarray, *, window: tuple[float, float] | None = None) -> int:
     """Number of neurons with at least two features on them.
 
@@ -125,7 +130,7 @@ def polysemantic_neurons(W: np.ndarray, *, window: tuple[float, float] | None = 
             raise ValueError(f"expected a window 0 < low <= high, got {window}; try (0.8, 1.2)")
         size = np.abs(W)
         on = (low <= size) & (size <= high)
-    return int(np.sum(np.count_nonzero(on, axis=0) >= 2))
+    return int(np.sum(is_polysemantic(on)))
 
 
 @dataclass(frozen=True)

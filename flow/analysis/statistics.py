@@ -1,25 +1,42 @@
-"""Means over independent runs and their uncertainty."""
+"""Means over independent runs and their uncertainty.
+
+Features of one run are not independent of each other: one number per run, such as
+``winners(...).largest_stayed.mean()``.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 
+def standard_error(values: ArrayLike) -> Any:
+    """s/√k, the standard error of the mean of `values` : (k, …) over their first axis, (…).
+
+    NaN for one run. Raises ValueError for none.
+    """
+    values = np.asarray(values, float)
+    if values.ndim == 0 or len(values) == 0:
+        raise ValueError(f"expected one entry per run, got shape {values.shape}; pass a list")
+    if len(values) == 1:
+        return np.full(values.shape[1:], np.nan)[()]
+    return values.std(axis=0, ddof=1) / np.sqrt(len(values))
+
+
 def mean_and_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
     """Mean over independent runs and half the width of its confidence interval (Student's t).
 
-    values : (seeds,), one number per run, such as ``winners(...).largest_stayed.mean()``;
-    features of one run are not independent of each other. The half-width is NaN for one run.
-    Raises ValueError for no values or a level outside (0, 1).
+    values : (k,), one number per run. The half-width is NaN for one run. Raises ValueError for no
+    values or a level outside (0, 1).
     """
     values = np.asarray(values, float)
     if values.ndim != 1 or values.size == 0:
         raise ValueError(f"expected one number per run, got shape {values.shape}; pass a list")
     if not 0.0 < level < 1.0:
         raise ValueError(f"expected a level between 0 and 1, got {level!r}; 0.95 is customary")
-    if values.size == 1:
-        return float(values[0]), np.nan
-    error = values.std(ddof=1) / np.sqrt(values.size)
-    return float(values.mean()), float(stdtrit(values.size - 1, 0.5 + 0.5 * level) * error)
+    error = standard_error(values)
+    width = stdtrit(values.size - 1, 0.5 + 0.5 * level) if values.size > 1 else np.nan
+    return float(values.mean()), float(width * error)

@@ -190,6 +190,7 @@ def _apply(wanted: Any, W: np.ndarray) -> tuple[np.ndarray, Any]:
 
     import numpy as np
 
+    from flow.analysis.states import is_polysemantic
     from flow.edit import duplicate, flip, permute, rescale
 
     for flag, size in (("feature", W.shape[0]), ("neuron", W.shape[1])):
@@ -198,7 +199,7 @@ def _apply(wanted: Any, W: np.ndarray) -> tuple[np.ndarray, Any]:
             raise InputError(f"--{flag}: expected 0 to {size - 1}, got {index}")
     if isinstance(wanted, Duplicate):
         if wanted.neuron is None:
-            shared = np.flatnonzero(np.count_nonzero(W, axis=0) >= 2)
+            shared = np.flatnonzero(is_polysemantic(W))
             if not shared.size:
                 raise InputError(
                     "--neuron: expected a neuron to duplicate, as no neuron has two features; "
@@ -223,7 +224,9 @@ def _apply(wanted: Any, W: np.ndarray) -> tuple[np.ndarray, Any]:
 def _polysemantic(W: np.ndarray) -> Iterator[str]:
     import numpy as np
 
-    shared = np.flatnonzero(np.count_nonzero(W, axis=0) >= 2)
+    from flow.analysis.states import is_polysemantic
+
+    shared = np.flatnonzero(is_polysemantic(W))
     yield f"{shared.size} of {W.shape[1]} neurons have two features or more"
     for k in shared[:20]:
         rows = np.flatnonzero(W[:, k])

@@ -15,6 +15,8 @@ from typing import Annotated, Any, TypeVar
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
+from flow.defaults import DEGREES, check_degrees
+
 
 class InputError(Exception):
     """Something the user gave cannot be used: one line with expected, got and remedy."""
@@ -140,6 +142,15 @@ def file_name(flag: str, *suffixes: str) -> PrimitiveConstructorSpec[Any]:
     return value_spec(flag, f"FILE{suffixes[0]}" if suffixes else "FILE", read)
 
 
+def _degrees(token: str) -> int:
+    try:
+        return check_degrees(float(token))
+    except ValueError as error:
+        raise InputError(f"--degrees: expected {DEGREES}, got {token!r}") from error
+
+
+DEGREES_OF_FREEDOM = value_spec("degrees", "N", _degrees)
+"""--degrees of Student-t noise."""
 MaxSeconds = Annotated[
     float | None,
     number("max-seconds", "a number of seconds > 0"),

@@ -14,6 +14,7 @@ from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from flow.cli.flags import (
+    DEGREES_OF_FREEDOM,
     SAVE_TIMES,
     InputError,
     MaxSeconds,
@@ -25,17 +26,24 @@ from flow.cli.flags import (
     number,
     one_line,
     parse_flags,
-    value_spec,
     whole,
+)
+from flow.defaults import (
+    BACKENDS,
+    DEFAULT_DEGREES,
+    DEFAULT_RTOL,
+    DTYPES,
+    FORCE_SETS,
+    NOISE_LAWS,
 )
 
 
 def _subsets(tokens: list[str]) -> tuple[str, ...]:
     for token in tokens:
-        if token not in SUBSETS:
+        if token not in FORCE_SETS:
             raise InputError(
-                f"--subsets: expected some of {', '.join(SUBSETS)}, got {token!r}"
-                f"{nearest(token, SUBSETS)}"
+                f"--subsets: expected some of {', '.join(FORCE_SETS)}, got {token!r}"
+                f"{nearest(token, FORCE_SETS)}"
             )
     if not tokens or len(set(tokens)) < len(tokens):
         raise InputError(
@@ -43,17 +51,6 @@ def _subsets(tokens: list[str]) -> tuple[str, ...]:
         )
     return tuple(tokens)
 
-
-SUBSETS = {
-    "all": (True, True, True),
-    "no-interference": (True, False, True),
-    "no-regularization": (True, True, False),
-    "no-feature-benefit": (False, True, True),
-    "only-feature-benefit": (True, False, False),
-    "only-interference": (False, True, False),
-    "only-regularization": (False, False, True),
-}
-"""Feature benefit, interference, regularization: which are on."""
 
 _SUBSETS: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
     nargs="*",
@@ -68,7 +65,7 @@ _SUBSETS: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
 
 
 @dataclass(frozen=True)
-class Problem:
+class ProblemFlags:
     """What is simulated: dW/dt = feature benefit - interference - lam sign(W)."""
 
     n: Annotated[int, whole("n", 1)] = 256
@@ -82,12 +79,12 @@ class Problem:
     """strength λ of the l1 regularization"""
     c: Annotated[float, number("c", "a number >= 0")] = 1.0
     """strength of feature benefit and interference; the paper's loss has 4, its text 1"""
-    dtype: Annotated[str, choice("dtype", ("float32", "float64"))] = "float64"
+    dtype: Annotated[str, choice("dtype", DTYPES)] = "float64"
     """precision of W"""
 
 
 @dataclass(frozen=True)
-class Forces:
+class ForceFlags:
     """Which forces act."""
 
     feature_benefit: bool = True
@@ -98,33 +95,20 @@ class Forces:
     """-λ sign(W): shrinks every weight at the same speed"""
 
 
-NOISES = ("none", "bipolar", "uniform", "normal", "laplace", "student-t")
-MOST_DEGREES = 99
-"""Of Student-t noise; beyond it is as good as normal."""
-
-
-def _degrees(token: str) -> int:
-    if not (token.isdecimal() and int(token) % 2 == 1 and 3 <= int(token) <= MOST_DEGREES):
-        raise InputError(
-            f"--degrees: expected an odd whole number from 3 to {MOST_DEGREES}, got {token!r}"
-        )
-    return int(token)
-
-
 @dataclass(frozen=True)
-class HiddenNoise:
+class NoiseFlags:
     """Noise on the hidden layer: feature benefit and interference averaged over it."""
 
-    noise: Annotated[str, choice("noise", NOISES)] = "none"
+    noise: Annotated[str, choice("noise", ("none", *NOISE_LAWS))] = "none"
     """its distribution, the same on every neuron and independent"""
     sigma: Annotated[float, number("sigma", "a number >= 0 and < 1e100", high=1e100)] = 0.1
     """its standard deviation"""
-    degrees: Annotated[int, value_spec("degrees", "N", _degrees)] = 5
+    degrees: Annotated[int, DEGREES_OF_FREEDOM] = DEFAULT_DEGREES
     """degrees of freedom of student-t, odd"""
 
 
 @dataclass(frozen=True)
-class Start:
+class StartFlags:
     """Where W starts: random, or from a file."""
 
     seed: Annotated[int, whole("seed", 0)] = 0
@@ -144,7 +128,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Integration:
+class IntegrationFlags:
     """How far, how exactly, and what is kept."""
 
     t_end: Annotated[
@@ -153,13 +137,9 @@ class Integration:
         arg(help_behavior_hint="(default: until at rest)"),
     ] = None
     """flow time to stop at"""
-    rtol: Annotated[
-        float | None,
-        number("rtol", "a number > 0 and < 1", high=1.0),
-        arg(help_behavior_hint="(default: 5e-3)"),
-    ] = None
+    rtol: Annotated[float, number("rtol", "a number > 0 and < 1", high=1.0)] = DEFAULT_RTOL
     """bound on the error of a step, per encoding"""
-    backend: Annotated[str, choice("backend", ("auto", "numba", "exact", "diffrax"))] = "auto"
+    backend: Annotated[str, choice("backend", BACKENDS)] = "auto"
     """auto is exact (closed form) where rows do not act on each other, else numba"""
     save_at: Annotated[
         tuple[str, ...] | None,
@@ -174,7 +154,7 @@ class Integration:
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputFlags:
     """What is written and shown."""
 
     out: SavedRun = None
@@ -209,7 +189,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class File:
+class FileFlags:
     """Flags from a file."""
 
     config: Annotated[
@@ -222,17 +202,17 @@ class File:
 class SimulateOptions:
     """One run."""
 
-    problem: Problem = Problem()
-    forces: Forces = Forces()
-    noise: HiddenNoise = HiddenNoise()
-    start: Start = Start()
-    integration: Integration = Integration()
-    output: Output = Output()
-    file: File = File()
+    problem: ProblemFlags = ProblemFlags()
+    forces: ForceFlags = ForceFlags()
+    noise: NoiseFlags = NoiseFlags()
+    start: StartFlags = StartFlags()
+    integration: IntegrationFlags = IntegrationFlags()
+    output: OutputFlags = OutputFlags()
+    file: FileFlags = FileFlags()
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonFlags:
     """Which runs stand side by side."""
 
     subsets: Annotated[tuple[str, ...], _SUBSETS] = (
@@ -248,13 +228,13 @@ class Comparison:
 class CompareOptions:
     """The same start under several sets of forces."""
 
-    comparison: Comparison = Comparison()
-    problem: Problem = Problem()
-    noise: HiddenNoise = HiddenNoise()
-    start: Start = Start()
-    integration: Integration = Integration()
-    output: Output = Output()
-    file: File = File()
+    comparison: ComparisonFlags = ComparisonFlags()
+    problem: ProblemFlags = ProblemFlags()
+    noise: NoiseFlags = NoiseFlags()
+    start: StartFlags = StartFlags()
+    integration: IntegrationFlags = IntegrationFlags()
+    output: OutputFlags = OutputFlags()
+    file: FileFlags = FileFlags()
 
 
 # Reading -----------------------------------------------------------------------------------------

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from flow.analysis.pairs import Fate, follow_collisions
+from flow.analysis.pairs import Fate, initial_collisions
 from flow.analysis.states import (
     EndStates,
     FeatureState,
@@ -19,7 +19,7 @@ from flow.analysis.states import (
     row_residuals,
     winners,
 )
-from flow.forces import Force
+from flow.analysis.statistics import standard_error
 from flow.results.trajectory import Trajectory
 
 FATES = {
@@ -42,14 +42,6 @@ class Expected:
     """Its standard deviation."""
 
 
-def forces_of(traj: Trajectory) -> list[Force]:
-    """The forces of a run, from its parameters."""
-    return [
-        Force.registry[force["name"]](**{k: v for k, v in force.items() if k != "name"})
-        for force in traj.parameters["forces"]
-    ]
-
-
 def states_of(traj: Trajectory) -> EndStates:
     """End states at the end of a run, by the residual that counts as rest there."""
     W = traj.final
@@ -57,7 +49,7 @@ def states_of(traj: Trajectory) -> EndStates:
         return end_states(W)
     return end_states(
         W,
-        residuals=row_residuals(forces_of(traj), W),
+        residuals=row_residuals(traj.forces, W),
         tolerance=traj.parameters["stationarity_tol"],
     )
 
@@ -164,9 +156,9 @@ def _expected_line(expected: Expected | None) -> str:
 def _census(W0: np.ndarray, traj: Trajectory) -> Iterator[str]:
     """Collisions of the initially largest weights and their fate; where the winners started."""
     log, W = traj.events, traj.final
-    history = follow_collisions(np.array([0.0, 1.0]), [W0, W], largest=True, from_start=True)
+    collided = initial_collisions(W0, W)
     for name, benign in (("benign", True), ("malign", False)):
-        counts = history.counts(benign=benign)
+        counts = collided.counts(benign=benign)
         fates = ", ".join(f"{count} {FATES[fate]}" for fate, count in counts.items())
         kind = f"{name} collisions of initially largest weights"
         yield f"{'census':<14}{sum(counts.values())} {kind}: {fates}"
@@ -192,8 +184,7 @@ def mean_and_error(values: Sequence[float], *, percent: bool = False) -> str:
     if not values:
         return "-"
     factor, unit = (100.0, " %") if percent else (1.0, "")
-    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
-    spread = "" if error is None else f" ± {factor * error:.2g}"
+    spread = f" ± {factor * standard_error(values):.2g}" if len(values) > 1 else ""
     return f"{factor * fmean(values):.3g}{spread}{unit}"
 
 

@@ -11,20 +11,19 @@ for one that did not, 2 for input that cannot be used, 130 after Ctrl-C.
 from __future__ import annotations
 
 import math
-import os
 import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flow.cli.flags import InputError, check_output, exit_code, shows_bar
-from flow.cli.options import SUBSETS, CompareOptions, Given, SimulateOptions, read_options
+from flow.cli.options import CompareOptions, Given, SimulateOptions, read_options
+from flow.defaults import FORCE_SETS, PAPER_FORCES, noise_law
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from flow.cli.report import Expected
     from flow.forces import Force
     from flow.pictures.film import Film
@@ -54,9 +53,9 @@ def _simulate(argv: list[str]) -> int:
     _check_outputs(options)
     start = _start(options, given)
     on = options.forces
-    forces = _forces(options, (on.feature_benefit, on.interference, on.regularization))
+    switches = (on.feature_benefit, on.interference, on.regularization)
+    forces = _forces(options, list(compress(PAPER_FORCES, switches)))
     saves = _save_times(options, start)
-    _check_memory(start.W, saves, film=_wants_film(options), overlap=on.interference)
     film = _film(options, start)
     traj = _integrate(options, given, forces, start, saves, film, argv)
     written = _write(options, traj, film)
@@ -84,7 +83,6 @@ def _compare(argv: list[str]) -> int:
     _check_outputs(options, [path for path in files.values() if path is not None])
     start = _start(options, given)
     saves = _save_times(options, start)
-    _check_memory(start.W, saves, film=True, overlap=True)
     runs: dict[str, Trajectory] = {}
     films: dict[str, Film] = {}
     for name in names:
@@ -92,7 +90,13 @@ def _compare(argv: list[str]) -> int:
             print(f"{name} ...", file=sys.stderr, flush=True)
         film = _film(options, start)
         traj = _integrate(
-            options, given, _forces(options, SUBSETS[name]), start, saves, film, ["compare", *argv]
+            options,
+            given,
+            _forces(options, FORCE_SETS[name]),
+            start,
+            saves,
+            film,
+            ["compare", *argv],
         )
         runs[name] = traj
         if film is not None:
@@ -129,8 +133,7 @@ def _start(options: SimulateOptions | CompareOptions, given: Given) -> SavedWeig
 
     problem, wish = options.problem, options.start
     if wish.init is None:
-        size = problem.n * problem.m * (4 if problem.dtype == "float32" else 8)
-        _refuse_if_too_big(size, f"W of {problem.n} x {problem.m} {problem.dtype}")
+        _check_memory(options, problem.n, problem.m, problem.dtype)
         from flow.initial import gaussian_init
 
         W = gaussian_init(
@@ -144,6 +147,7 @@ def _start(options: SimulateOptions | CompareOptions, given: Given) -> SavedWeig
                 f"--{name}: expected {found}, as in {wish.init}, got {wanted}; leave --{name} out"
             )
     W = start.W.astype(problem.dtype) if "dtype" in given else start.W
+    _check_memory(options, W.shape[0], W.shape[1], str(W.dtype))
     t_end = options.integration.t_end
     if t_end is not None and t_end < start.t:
         raise InputError(
@@ -154,7 +158,8 @@ def _start(options: SimulateOptions | CompareOptions, given: Given) -> SavedWeig
     return SavedWeights(W, start.t, start.first_step, about)
 
 
-def _forces(options: SimulateOptions | CompareOptions, on: tuple[bool, bool, bool]) -> list[Force]:
+def _forces(options: SimulateOptions | CompareOptions, names: Sequence[str]) -> list[Force]:
+    """Those of the paper's forces that are named, under noise where there is some."""
     from flow.forces import (
         FeatureBenefit,
         Interference,
@@ -166,15 +171,14 @@ def _forces(options: SimulateOptions | CompareOptions, on: tuple[bool, bool, boo
     c, lam, sigma, noise = (
         options.problem.c, options.problem.lam, options.noise.sigma, options.noise.noise,
     )  # fmt: skip
-    every: tuple[Force, ...] = (FeatureBenefit(c), Interference(c), Regularization(lam))
+    benefit: Force = FeatureBenefit(c)
+    interference: Force = Interference(c)
     if noise != "none":
-        law = f"{noise}:{options.noise.degrees}" if noise == "student-t" else noise
-        every = (
-            NoisyFeatureBenefit(sigma, law, c),
-            NoisyInterference(sigma, law, c),
-            Regularization(lam),
-        )
-    return [force for force, switched in zip(every, on, strict=True) if switched]
+        law = noise_law(noise, options.noise.degrees)
+        benefit = NoisyFeatureBenefit(sigma, law, c)
+        interference = NoisyInterference(sigma, law, c)
+    every = dict(zip(PAPER_FORCES, (benefit, interference, Regularization(lam)), strict=True))
+    return [every[name] for name in names]
 
 
 def _save_times(
@@ -244,39 +248,44 @@ def _sibling(path: Path | None, name: str) -> Path | None:
     return None if path is None else path.with_name(f"{path.stem}.{name}{path.suffix}")
 
 
-def _check_memory(W: np.ndarray, saves: list[float] | None, *, film: bool, overlap: bool) -> None:
-    """Measured: a run takes up to 16 times W, and 6 times G where overlaps are formed."""
-    from flow.pictures.film import BYTES
+def _check_memory(options: SimulateOptions | CompareOptions, n: int, m: int, dtype: str) -> None:
+    """InputError for a run with W : (n, m), or runs to compare, that memory has no room for."""
+    from flow.driver.memory import available_bytes, run_bytes
+    from flow.pictures.film import film_bytes
 
-    n = W.shape[0]
-    kept = 2 * (len(saves or [0.0]) + 1)
-    size = (16 + kept) * W.nbytes + (6 * 8 * n * n if overlap else 0)
-    size += 2 * min(BYTES, 100 * W.nbytes) if film else 0
-    what = f"a run with W of {n} x {W.shape[1]} {W.dtype}"
-    _refuse_if_too_big(size, f"{what} and {kept // 2} saved times" if kept > 4 else what)
-
-
-def _refuse_if_too_big(size: int, what: str) -> None:
-    available = _memory()
+    if isinstance(options, SimulateOptions):
+        runs, interference = 1, options.forces.interference
+    else:
+        sets = [FORCE_SETS[name] for name in options.comparison.subsets]
+        runs, interference = len(sets), any("Interference" in names for names in sets)
+    saved = runs * _saved(options)
+    size = run_bytes(
+        n,
+        m,
+        itemsize=4 if dtype == "float32" else 8,
+        interference=interference,
+        census=options.output.census,
+        saved=saved,
+        film=runs * film_bytes(n, m) if _wants_film(options) else 0,
+    )
+    available = available_bytes()
     if size > available:
+        what = f"a run with W of {n} x {m} {dtype}" + (
+            f" and {saved} saved times" if saved > 2 else ""
+        )
+        smaller = "--n, --m or --save-at"
+        if options.output.census:
+            what, smaller = f"{what} and a census", f"{smaller}, leave --census out"
         raise InputError(
             f"expected a run that fits in the {available / 2**30:.3g} GiB of memory available, got "
-            f"{what}, which needs {size / 2**30:.3g} GiB; lower --n, --m or --save-at, or use "
-            f"--dtype float32"
+            f"{what}, which needs {size / 2**30:.3g} GiB; lower {smaller}, or use --dtype float32"
         )
 
 
-def _memory() -> int:
-    """Bytes available to this process: what is free, or its control group's limit."""
-    found = [2**63]
-    try:
-        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found += [int(s.split()[1]) * 1024 for s in lines if s.startswith("MemAvailable")]
-        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError, AttributeError):
-        pass  # not this kind of system, or no limit: what was found so far holds
-    return min(found)
+def _saved(options: SimulateOptions | CompareOptions) -> int:
+    """How many W of a run are kept, the end among them."""
+    words = options.integration.save_at or ("start",)
+    return 1 + (int(words[0][4:]) if words[0].startswith("log:") else len(words))
 
 
 def _wants_film(options: SimulateOptions | CompareOptions) -> bool:
@@ -302,7 +311,6 @@ def _integrate(
     argv: list[str],
 ) -> Trajectory:
     from flow.driver.integration import integrate
-    from flow.driver.problem import DEFAULT_RTOL
 
     how = options.integration
     try:
@@ -312,7 +320,7 @@ def _integrate(
             t_start=start.t,
             t_end=how.t_end,
             save_at=saves,
-            rtol=DEFAULT_RTOL if how.rtol is None else how.rtol,
+            rtol=how.rtol,
             backend=how.backend,  # type: ignore[arg-type]
             first_step=start.first_step,
             max_steps=how.max_steps,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from flow.defaults import DEFAULT_RTOL
 from flow.driver.loop import (
     Run,
     Trial,
@@ -22,7 +23,7 @@ from flow.driver.loop import (
     record,
 )
 from flow.driver.packing import finish, trajectory
-from flow.driver.problem import DEFAULT_RTOL, Problem, RunOptions, make_problem
+from flow.driver.problem import Problem, RunOptions, make_problem
 from flow.driver.threads import prepared
 from flow.forces import Force
 from flow.results.trajectory import Trajectory

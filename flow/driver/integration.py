@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from flow.defaults import DEFAULT_RTOL, Backend
 from flow.driver import closed_form
 from flow.driver.loop import Watch, drive
 from flow.driver.packing import Finished, finish, trajectory
-from flow.driver.problem import DEFAULT_RTOL, Backend, Problem, RunOptions, make_problem
+from flow.driver.problem import Problem, RunOptions, make_problem
 from flow.driver.progress import Progress
 from flow.driver.threads import prepared
 from flow.forces import Force

@@ -7,15 +7,26 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def run_bytes(n: int, m: int, *, itemsize: int, interference: bool, census: bool) -> int:
+def run_bytes(
+    n: int,
+    m: int,
+    *,
+    itemsize: int,
+    interference: bool,
+    census: bool,
+    saved: int = 2,
+    film: int = 0,
+) -> int:
     """Bytes that a run with W : (n, m) takes at its most, an upper estimate.
 
     Measured peaks are 0.5 to 0.7 of it (n = 256, m = 8192, both precisions; n = m = 1024): 9 to 14
     copies of W, G = W Wᵀ among them, and 114 bytes for every death or revival that is logged, of
-    which there is one a weight where m ≫ n and up to two where rows crowd.
+    which there is one a weight where m ≫ n and up to two where rows crowd. That is for a run of
+    which the start and the end are kept; every further one of the `saved` W is there twice at the
+    end, alone and in the array of all, and `film` bytes are what pictures add.
     """
     weights = n * m
-    size = 16 * weights * itemsize
+    size = (16 + 2 * max(0, saved - 2)) * weights * itemsize + film
     if interference:
         size += 6 * 8 * n * n
     if census:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,7 +65,7 @@ def trajectory(
         certificate=certificate,
         stats={**run.stats, "seconds": seconds},
         parameters={
-            "forces": [{"name": type(f).__name__, **asdict(f)} for f in problem.forces],  # type: ignore[call-overload]
+            "forces": [force.to_dict() for force in problem.forces],
             "n": W0.shape[0],
             "m": W0.shape[1],
             "dtype": str(W0.dtype),

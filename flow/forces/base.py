@@ -21,6 +21,8 @@ forces find it and hold it to the laws (slots = rate = −∇energy, equivarianc
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -66,8 +68,13 @@ def summarize(W: Array) -> Summary:
     )
 
 
+@dataclass(frozen=True)
 class Force:
-    """One term of dW/dt, with the energy it descends (rate = −∂energy/∂W) and its slots."""
+    """One term of dW/dt, with the energy it descends (rate = −∂energy/∂W) and its slots.
+
+    A subclass is a frozen dataclass whose fields are its parameters. It defines ``energy`` and
+    ``rate``, and with a general drift also ``drift`` and ``stiffness``; TypeError if it does not.
+    """
 
     registry: ClassVar[dict[str, type[Force]]] = {}
     keeps_zeros: ClassVar[bool] = True
@@ -76,6 +83,13 @@ class Force:
     """A force that this one contains, so that both together would count it twice."""
 
     def __init_subclass__(cls) -> None:
+        needed = dict(_NEEDED if not cls.has_drift else _NEEDED | _NEEDED_WITH_DRIFT)
+        for method, returned in needed.items():
+            if getattr(cls, method) is getattr(Force, method):
+                raise TypeError(
+                    f"expected the force {cls.__name__} to define {method}(self, W), got none; "
+                    f"add it: for W : (n, m) it returns {returned}"
+                )
         Force.registry[cls.__name__] = cls
 
     @property
@@ -92,11 +106,11 @@ class Force:
 
     def drift(self, W: Array) -> Array:
         """Smooth rate that fits no other slot, (n, m)."""
-        raise NotImplementedError(f"{type(self).__name__} has no general drift")
+        raise NotImplementedError(f"{type(self).__name__} has no general drift: see has_drift")
 
     def stiffness(self, W: Array) -> Array:
         """Upper estimate of the fastest rate at which the general drift relaxes, 1/time."""
-        raise NotImplementedError(f"{type(self).__name__} has no general drift")
+        raise NotImplementedError(f"{type(self).__name__} has no general drift: see has_drift")
 
     @property
     def drift_scale(self) -> float:
@@ -105,15 +119,55 @@ class Force:
 
     def energy(self, W: Array) -> Array:
         """The scalar this force descends."""
-        raise NotImplementedError
+        raise NotImplementedError("every force defines its energy")
 
     def rate(self, W: Array) -> Array:
         """−∂energy/∂W, (n, m): the definition of the force."""
-        raise NotImplementedError
+        raise NotImplementedError("every force defines its rate")
 
     def energy_from(self, summary: Summary) -> float | None:
         """The same energy from row sums, or None where that is not enough."""
         return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The force as plain data: its name and its parameters."""
+        return {"name": type(self).__name__, **asdict(self)}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Force:
+        """The force that :meth:`to_dict` made `data` of.
+
+        Raises ValueError for a name that no force has, for parameters that the force does not
+        have or lacks, and for values that they cannot have.
+        """
+        given = dict(data)
+        name = given.pop("name", None)
+        if name not in Force.registry:
+            raise ValueError(
+                f"expected the name of a force, one of {', '.join(Force.registry)}, got {name!r}; "
+                f"import the module that defines it first, if it is another"
+            )
+        kind = Force.registry[name]
+        known = [field.name for field in fields(kind)]
+        required = {field.name for field in fields(kind) if field.default is MISSING}
+        if not required <= given.keys() <= set(known):
+            raise ValueError(
+                f"expected {name} with {' and '.join(known) or 'no parameters'}, got "
+                f"{', '.join(map(str, given)) or 'none'}; add what is missing, leave out the rest"
+            )
+        return kind(**given)
+
+
+_NEEDED = {
+    "energy": "the scalar that the force descends",
+    "rate": "−∂energy/∂W, (n, m)",
+}
+"""What every force defines, and what it returns."""
+_NEEDED_WITH_DRIFT = {
+    "drift": "the part of the rate that fits no other slot, (n, m)",
+    "stiffness": "an upper estimate of the fastest rate at which the drift relaxes, 1/time",
+}
+"""What a force with a general drift defines besides."""
 
 
 def check_strength(force: Force, name: str, value: float) -> None:

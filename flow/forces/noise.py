@@ -33,6 +33,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from flow.defaults import split_noise_law
+
 Array = Any
 
 ENUMERATED = 4
@@ -128,22 +130,18 @@ _LAWS = {
         _laplace, lambda u: 1.0 / (1.0 + 0.5 * u * u), lambda a: math.log(1.0 / a) / math.sqrt(2.0)
     ),
 }
-DISTRIBUTIONS = (*_LAWS, "student-t:DF")
-"""Names of the laws; DF is an odd number of degrees of freedom, 3 or more."""
+"""All but Student-t, which has degrees of freedom; named as in :data:`flow.defaults.NOISE_LAWS`."""
 
 
 @lru_cache
 def law(distribution: str) -> Law:
-    """The :class:`Law` of that name; ValueError lists the names there are."""
-    if distribution in _LAWS:
-        return _LAWS[distribution]
-    name, _, df = str(distribution).partition(":")
-    if name != "student-t" or not df.isdecimal() or int(df) < 3 or int(df) % 2 == 0:
-        raise ValueError(
-            f"distribution must be one of {', '.join(DISTRIBUTIONS)} with DF odd and >= 3, got "
-            f"{distribution!r}; for example 'bipolar' or 'student-t:5'"
-        )
-    nu = int(df)
+    """The :class:`Law` of that name, such as "student-t:5"; ValueError lists the names there are.
+
+    See :func:`flow.defaults.split_noise_law`.
+    """
+    name, nu = split_noise_law(distribution)
+    if nu is None:
+        return _LAWS[name]
     transform = _student(nu)
     return Law(
         transform,

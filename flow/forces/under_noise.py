@@ -47,7 +47,7 @@ class NoisyFeatureBenefit(Force):
     sigma: float
     """σ ≥ 0, standard deviation of the noise on each neuron."""
     distribution: str
-    """One of :data:`flow.forces.noise.DISTRIBUTIONS`, such as "bipolar" or "student-t:5"."""
+    """One of :data:`flow.defaults.NOISE_LAWS`, such as "bipolar" or "student-t:5"."""
     strength: float = 1.0
     """c ≥ 0; the expected loss itself is c = 4."""
     accuracy: float = 1e-4
@@ -119,7 +119,7 @@ class NoisyInterference(Force):
     sigma: float
     """σ ≥ 0, standard deviation of the noise on each neuron."""
     distribution: str
-    """One of :data:`flow.forces.noise.DISTRIBUTIONS`, such as "bipolar" or "student-t:5"."""
+    """One of :data:`flow.defaults.NOISE_LAWS`, such as "bipolar" or "student-t:5"."""
     strength: float = 1.0
     """c ≥ 0; the expected loss itself is c = 4."""
     accuracy: float = 1e-4

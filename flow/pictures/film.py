@@ -12,6 +12,16 @@ BYTES = 2**27
 """Most memory that they take."""
 
 
+def film_rows(n: int, m: int) -> int:
+    """How many features of W : (n, m) a film keeps."""
+    return min(n, max(1, BYTES // (4 * FRAMES * m)))
+
+
+def film_bytes(n: int, m: int) -> int:
+    """Bytes that a film of W : (n, m) takes at its most: frames, the array of them, its sizes."""
+    return 3 * 4 * (FRAMES + 1) * film_rows(n, m) * m
+
+
 class Film:
     """Keeps float32 copies of W evenly spaced in the logarithm of time since the start.
 
@@ -23,8 +33,7 @@ class Film:
     """
 
     def __init__(self, n: int, m: int) -> None:
-        count = min(n, max(1, BYTES // (4 * FRAMES * m)))
-        self.rows = np.unique(np.linspace(0, n - 1, count).round().astype(np.int64))
+        self.rows = np.unique(np.linspace(0, n - 1, film_rows(n, m)).round().astype(np.int64))
         """(r,) features that are kept."""
         self._times: list[float] = []
         self._frames: list[np.ndarray] = []

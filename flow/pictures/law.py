@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flow.forces import FeatureBenefit, Regularization
 from flow.results.trajectory import Trajectory
 from theory.universal import universal_law
 
@@ -31,11 +32,9 @@ def closed_form(traj: Trajectory) -> Law | None:
     None where it does not apply: other starts, no feature benefit, no regularization, or
     λ√m/c above 1.
     """
-    about = traj.metadata
-    strength = {force["name"]: force for force in traj.parameters["forces"]}
-    c = strength.get("FeatureBenefit", {}).get("strength", 0.0)
-    lam = strength.get("Regularization", {}).get("lam", 0.0)
-    scale: Any = about.get("scale", 0.0)
+    c = sum(force.strength for force in traj.forces if isinstance(force, FeatureBenefit))
+    lam = sum(force.lam for force in traj.forces if isinstance(force, Regularization))
+    scale: Any = traj.metadata.get("scale", 0.0)
     m = traj.final.shape[1]
     if not (c > 0.0 and lam > 0.0 and scale > 0.0 and lam * math.sqrt(m) <= c):
         return None

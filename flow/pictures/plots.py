@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
+from flow.analysis.states import is_polysemantic
 from flow.pictures.film import Film
 from flow.pictures.law import Law
 from flow.results.files import written_aside
@@ -113,7 +114,8 @@ def draw_bipartite(axis: Axes, W: np.ndarray) -> None:
     heights = _graph_heights(W != 0.0)
     left = np.column_stack([np.zeros(feature.size), heights[0][feature]])
     right = np.column_stack([np.ones(neuron.size), heights[1][neuron]])
-    shared, negative = load[neuron] >= 2, W[feature, neuron] < 0.0
+    crowded = is_polysemantic(W)
+    shared, negative = crowded[neuron], W[feature, neuron] < 0.0
     handles = []
     for colour, on, whose in ((ALONE, ~shared, "one feature"), (SHARED, shared, "shared neuron")):
         for dashes, sign, name in (("-", ~negative, "W > 0"), ((0, (4, 2)), negative, "W < 0")):
@@ -127,12 +129,12 @@ def draw_bipartite(axis: Axes, W: np.ndarray) -> None:
                 )
     dead = ~W.any(axis=1)
     axis.scatter(np.zeros(dead.size), heights[0], s=6, c=np.where(dead, DYING, "black"), zorder=3)
-    colours = np.where(load >= 2, SHARED, ALONE)
+    colours = np.where(crowded, SHARED, ALONE)
     axis.scatter(np.ones(load.size), heights[1], s=np.minimum(6 * load, 60), c=colours, zorder=3)
     axis.set(xlim=(-0.05, 1.05), ylim=(1.0, 0.0), yticks=[], xticks=[0, 1])
     axis.set_xticklabels(
         [f"{W.shape[0]} features\n({dead.sum()} dead)", f"{load.size} neurons in use\n"
-         f"({(load >= 2).sum()} shared)"]
+         f"({crowded.sum()} shared)"]
     )  # fmt: skip
     axis.grid(False)
     axis.spines[["left", "bottom"]].set_visible(False)
@@ -148,7 +150,7 @@ def draw_weights(
     """|W_ik| of a few features over time: kept alone, kept on a shared neuron, lost."""
     times, W = film.times, np.abs(film.weights)
     final = W[-1]
-    shared_neurons = np.count_nonzero(final, axis=0) >= 2
+    shared_neurons = is_polysemantic(final)
     lines: dict[str, list[np.ndarray]] = {DYING: [], ALONE: [], SHARED: []}
     for row in _shown_features(final, shared_neurons):
         peak = W[:, row].max(axis=0)
@@ -283,7 +285,7 @@ def _graph_heights(on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     features, unless some feature is on several neurons: then neurons are spaced evenly.
     """
     load = np.count_nonzero(on, axis=0)
-    sharing = on[:, load >= 2].any(axis=1)
+    sharing = on[:, is_polysemantic(on)].any(axis=1)
     room = np.where(sharing, max(1.0, float(np.sum(~sharing)) / max(1, int(sharing.sum()))), 1.0)
     features = (np.cumsum(room) - 0.5 * room) / room.sum()
     if (np.count_nonzero(on, axis=1) <= 1).all():

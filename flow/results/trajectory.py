@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flow.forces import Force
 from flow.results.certificate import Certificate
 from flow.results.events import Events
 from flow.results.files import written_aside
@@ -52,6 +53,11 @@ class Trajectory:
     def final(self) -> np.ndarray:
         """(n, m) weights at the end."""
         return self.weights[-1]
+
+    @property
+    def forces(self) -> tuple[Force, ...]:
+        """The forces of the run; ValueError for one that this version does not have."""
+        return tuple(Force.from_dict(force) for force in self.parameters["forces"])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one ``.npz`` (no pickle), aside first and then renamed into place.

@@ -12,7 +12,7 @@ ends. Who does what, from the command line down:
 - :mod:`~flow.sweep.report`: means and the laws beside them;
 - :mod:`~flow.sweep.results`: :func:`load`, what a file says so far;
 - :mod:`~flow.sweep.workers`, :mod:`~flow.sweep.calls`: processes, and what is asked of them;
-- :mod:`~flow.sweep.measure`: one run, done and measured;
+- :mod:`~flow.sweep.execute`: one run, executed and measured;
 - :mod:`~flow.sweep.store`: the SQLite file;
 - :mod:`~flow.sweep.config`: which runs a config stands for;
 - :mod:`~flow.sweep.runs`, :mod:`~flow.sweep.forces`: a run, its outcome and its forces, as data.

@@ -26,7 +26,7 @@ def execute_batch(
     max_seconds : limit for each run; one that meets it has status TIME_LIMIT.
     check_memory : refuse a run that would not fit into the memory available now.
     """
-    from flow.sweep.measure import execute, one_at_a_time
+    from flow.sweep.execute import execute, one_at_a_time
 
     with one_at_a_time():
         return [
@@ -37,7 +37,7 @@ def execute_batch(
         ]
 
 
-def toys(runs: Sequence[Run]) -> list[Run]:
+def warmup_runs(runs: Sequence[Run]) -> list[Run]:
     """Small runs that between them enter every kernel that `runs` may need, dense and sparse.
 
     None for the backend diffrax, whose programs are made for one shape in one process.
@@ -47,8 +47,8 @@ def toys(runs: Sequence[Run]) -> list[Run]:
         if run.backend == "diffrax":
             continue
         for forces in ("all", "no-interference"):
-            toy = Run(n=16, m=16, lam=0.1, dtype=run.dtype, forces=forces)
-            found[toy.dtype, forces] = toy
+            small = Run(n=16, m=16, lam=0.1, dtype=run.dtype, forces=forces)
+            found[small.dtype, forces] = small
         own = {name: getattr(run, name) for name in FORCE_PARAMETERS}
         found.setdefault(
             (run.dtype, run.forces),
@@ -58,6 +58,6 @@ def toys(runs: Sequence[Run]) -> list[Run]:
     return list(found.values())
 
 
-def warm_up(toys: Sequence[Run]) -> None:
+def warm_up(runs: Sequence[Run]) -> None:
     """Compile the kernels, or load them, before many need them at the same time."""
-    execute_batch(toys)
+    execute_batch(runs)

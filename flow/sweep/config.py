@@ -20,7 +20,7 @@ from typing import Any
 
 from flow.cli.flags import InputError as InputError
 from flow.cli.flags import nearest
-from flow.sweep.forces import roster
+from flow.sweep.forces import force_set
 from flow.sweep.runs import FORCE_PARAMETERS, PARAMETERS, Run
 
 RATIOS = {"m": "m_over_n", "lam": "lam_sqrt_m_over_c", "seed": "seeds"}
@@ -135,7 +135,7 @@ def expand(grid: Mapping[str, Any], where: str = "") -> Iterable[Run]:
 def _in_all(forces: Sequence[Any], where: str) -> tuple[set[str], bool]:
     """Which parameters some of these forces have, and whether λ means anything to any."""
     try:
-        found = [roster(text) for text in forces if isinstance(text, str)]
+        found = [force_set(text) for text in forces if isinstance(text, str)]
     except ValueError as error:
         raise InputError(f"{where}{error}") from error
     return {name for one in found for name in one.own}, any(one.regularized for one in found)
@@ -177,7 +177,7 @@ def _run(given: dict[str, Any], where: str) -> Run:
         given["seed"] = given.pop("seeds")
     forces = given.get("forces", "all")
     if isinstance(forces, str):
-        own = roster(forces).own
+        own = force_set(forces).own
         given = {k: v for k, v in given.items() if k in own or k not in FORCE_PARAMETERS}
     ratio, product = given.pop("m_over_n", None), given.pop("lam_sqrt_m_over_c", None)
     try:

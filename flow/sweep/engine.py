@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flow.results.files import written_aside
-from flow.sweep.calls import execute_batch, toys, warm_up
+from flow.sweep.calls import execute_batch, warm_up, warmup_runs
 from flow.sweep.runs import Outcome, Run, refused
 from flow.sweep.store import Store, SweepError
 from flow.sweep.workers import WorkerLost
 
 POLL_SECONDS = 0.1
 """How often futures are asked that cannot say themselves that they are done."""
-_PILOTS = 3
-"""How often the first call is tried, if its process dies."""
+WARMUP_ATTEMPTS = 3
+"""How often the first call, which compiles the kernels, is tried if its process dies."""
 
 
 class Executor(Protocol):
@@ -30,7 +30,7 @@ class Executor(Protocol):
         """Call the function somewhere; a future with done() and result()."""
 
 
-Watch = Callable[[Sequence[Outcome], int], None]
+OnOutcomes = Callable[[Sequence[Outcome], int], None]
 """Called with outcomes that were written down, and how many of their runs are tried again."""
 
 
@@ -49,7 +49,7 @@ class Engine:
         memory; None where each looks at the memory of the machine it finds itself on.
     max_seconds : limit for each run.
     weights : folder for the final weights, a file for each run, named by its hash.
-    watch : is told how it goes.
+    on_outcomes : called with outcomes as they are written down.
     """
 
     def __init__(
@@ -63,12 +63,12 @@ class Engine:
         memory: int | None = None,
         max_seconds: float = math.inf,
         weights: Path | None = None,
-        watch: Watch | None = None,
+        on_outcomes: OnOutcomes | None = None,
     ) -> None:
         self._store, self._executor = store, executor
         self._in_flight, self._batch_seconds = in_flight, batch_seconds
         self._retries, self._memory = retries, memory
-        self._weights, self._watch = weights, watch
+        self._weights, self._on_outcomes = weights, on_outcomes
         self._options = {
             "keep_weights": weights is not None,
             "max_seconds": max_seconds,
@@ -89,7 +89,7 @@ class Engine:
         self._runs = {run.hash(): run for run in runs}
         self._waiting.extend(runs)
         try:
-            self._pilot(toys(runs))
+            self._warm_up(warmup_runs(runs))
             while self._waiting or self._flying:
                 self._write(self._hand_out())
                 if self._flying:
@@ -99,9 +99,9 @@ class Engine:
             for future in self._flying:
                 future.cancel()
 
-    def _pilot(self, runs: list[Run]) -> None:
+    def _warm_up(self, runs: list[Run]) -> None:
         """Have the kernels compiled once: their cache on disk is no place for a race."""
-        for _ in range(_PILOTS):
+        for _ in range(WARMUP_ATTEMPTS):
             self._submit(warm_up, runs, batch=[])
             (future,) = self._arrivals.wait()
             del self._flying[future]
@@ -147,7 +147,7 @@ class Engine:
                 f"is done is in {self._store.path}: give the same command again"
             ) from error
         self._flying[future] = batch
-        self._arrivals.watch(future)
+        self._arrivals.add(future)
 
     def _collect(self, future: Any) -> list[Outcome]:
         batch = self._flying.pop(future)
@@ -178,8 +178,8 @@ class Engine:
             if self._attempts[outcome.hash] <= self._retries:
                 self._waiting.append(self._runs[outcome.hash])
                 again += 1
-        if self._watch is not None:
-            self._watch(outcomes, again)
+        if self._on_outcomes is not None:
+            self._on_outcomes(outcomes, again)
 
 
 def _keep(path: Path, weights: bytes) -> None:
@@ -218,7 +218,7 @@ class _Arrivals:
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._polled: list[Any] = []
 
-    def watch(self, future: Any) -> None:
+    def add(self, future: Any) -> None:
         if hasattr(future, "add_done_callback"):
             future.add_done_callback(self._done.put)
         else:

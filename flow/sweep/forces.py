@@ -12,25 +12,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
-from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flow.cli.flags import nearest
-from flow.cli.options import SUBSETS
+from flow.defaults import FORCE_SETS
 
 if TYPE_CHECKING:
     from flow.forces import Force
 
-PAPER = ("FeatureBenefit", "Interference", "Regularization")
-_SUBSET_OF = {frozenset(compress(PAPER, on)): name for name, on in SUBSETS.items()}
+_NAME_OF_SET = {frozenset(names): name for name, names in FORCE_SETS.items()}
 
 
-class Roster(NamedTuple):
-    """What is known of some forces by their names alone."""
+class ForceSet(NamedTuple):
+    """A set of forces, described without the strengths that its forces will have."""
 
     text: str
-    """The one way to write them."""
+    """The canonical way to write them."""
     names: tuple[str, ...]
+    """Names of the forces, in the order of the registry."""
     own: Mapping[str, Any]
     """Parameters they have besides λ and c, with their defaults, None where there is none."""
     coupled: bool
@@ -45,12 +44,12 @@ class Roster(NamedTuple):
 
 
 @cache
-def roster(forces: str) -> Roster:
+def force_set(forces: str) -> ForceSet:
     """The forces that `forces` names, in any order; ValueError for names that no force has."""
-    if forces in SUBSETS:
-        names = tuple(compress(PAPER, SUBSETS[forces]))
+    if forces in FORCE_SETS:
+        names = FORCE_SETS[forces]
         coupled = "Interference" in names
-        return Roster(
+        return ForceSet(
             forces, names, {"c_interference": None} if coupled else {}, coupled, not coupled
         )
     from flow.forces import Force
@@ -58,28 +57,28 @@ def roster(forces: str) -> Roster:
     given = [name.strip() for name in forces.split("+")]
     for name in given:
         if name not in Force.registry:
-            known = (*SUBSETS, *Force.registry)
+            known = (*FORCE_SETS, *Force.registry)
             raise ValueError(
-                f"forces: expected one of {', '.join(SUBSETS)}, or some of "
+                f"forces: expected one of {', '.join(FORCE_SETS)}, or some of "
                 f"{', '.join(Force.registry)} joined by +, got {forces!r}{nearest(name, known)}"
             )
     if len(set(given)) < len(given):
         raise ValueError(f"forces: expected each force once, got {forces!r}")
     names = tuple(name for name in Force.registry if name in given)
-    if frozenset(names) in _SUBSET_OF:
-        return roster(_SUBSET_OF[frozenset(names)])
+    if frozenset(names) in _NAME_OF_SET:
+        return force_set(_NAME_OF_SET[frozenset(names)])
     kinds = [Force.registry[name] for name in names]
     own = {
         field.name: None if field.default is MISSING else field.default
         for kind in kinds
-        for field in fields(kind)  # type: ignore[arg-type]  # every force is a dataclass
+        for field in fields(kind)
         if field.name not in ("strength", "lam")
     }
     coupled = any(_couples(kind) for kind in kinds)
     if coupled:
         own["c_interference"] = None
     closed_form = not coupled and not any(kind.has_drift for kind in kinds)
-    return Roster(" + ".join(names), names, own, coupled, closed_form)
+    return ForceSet(" + ".join(names), names, own, coupled, closed_form)
 
 
 def build_forces(forces: str, parameters: Mapping[str, Any]) -> list[Force]:
@@ -87,14 +86,14 @@ def build_forces(forces: str, parameters: Mapping[str, Any]) -> list[Force]:
     from flow.forces import Force, sum_slots
 
     found: list[Force] = []
-    for kind in (Force.registry[name] for name in roster(forces).names):
+    for kind in (Force.registry[name] for name in force_set(forces).names):
         given = {
             field.name: parameters[field.name if field.name != "strength" else "c"]
-            for field in fields(kind)  # type: ignore[arg-type]
+            for field in fields(kind)
         }
         if _couples(kind) and parameters["c_interference"] is not None:
             given["strength"] = parameters["c_interference"]
-        found.append(kind(**given))
+        found.append(Force.from_dict({"name": kind.__name__, **given}))
     sum_slots(found)
     return found
 

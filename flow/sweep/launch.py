@@ -12,7 +12,7 @@ from pathlib import Path
 from flow.cli.flags import InputError
 from flow.driver.memory import available_bytes
 from flow.sweep.config import Config, read_config
-from flow.sweep.engine import Engine, Executor, Watch
+from flow.sweep.engine import Engine, Executor, OnOutcomes
 from flow.sweep.results import Sweep, load
 from flow.sweep.runs import PENDING, Outcome, Run
 from flow.sweep.store import Store
@@ -86,7 +86,7 @@ def run(
         if missing:
             with (
                 _executor(workers, scheduler, executor, len(missing)) as (chosen, local),
-                _shown(progress, len(runs), len(runs) - len(missing)) as watch,
+                _shown(progress, len(runs), len(runs) - len(missing)) as on_outcomes,
             ):
                 Engine(
                     store,
@@ -97,7 +97,7 @@ def run(
                     memory=available_bytes() if local else None,
                     max_seconds=max_seconds,
                     weights=folder,
-                    watch=watch,
+                    on_outcomes=on_outcomes,
                 ).run(missing)
     finally:
         store.close()
@@ -158,7 +158,7 @@ def _cores() -> int:
 
 
 @contextlib.contextmanager
-def _shown(on: bool, total: int, done: int) -> Iterator[Watch | None]:
+def _shown(on: bool, total: int, done: int) -> Iterator[OnOutcomes | None]:
     """A bar with counts and time left."""
     if not on:
         yield None
@@ -169,11 +169,11 @@ def _shown(on: bool, total: int, done: int) -> Iterator[Watch | None]:
     with tqdm(total=total, initial=done, unit="run", smoothing=0.05, dynamic_ncols=True) as bar:
         bar.set_postfix_str("getting ready; the first time kernels are compiled, half a minute")
 
-        def watch(outcomes: Sequence[Outcome], again: int) -> None:
+        def count(outcomes: Sequence[Outcome], again: int) -> None:
             nonlocal failed
             bad = sum(not outcome.finished for outcome in outcomes) - again
             failed += bad
             bar.set_postfix_str(f"{failed} failed" if failed else "", refresh=False)
             bar.update(len(outcomes) - again)
 
-        yield watch
+        yield count

@@ -9,7 +9,7 @@ from statistics import variance
 from typing import Any, NamedTuple
 
 from flow.cli.report import markdown, mean_and_error
-from flow.sweep.forces import roster
+from flow.sweep.forces import force_set
 from flow.sweep.results import Row, Sweep
 from flow.sweep.runs import PARAMETERS, Run
 
@@ -208,7 +208,7 @@ def _interference_off(cell: Cell) -> tuple[float, float] | None:
     from theory.universal import universal_law_at
 
     lam, c, m, t = (cell.about[name] for name in ("lam", "c", "m", "t_end"))
-    names, scale = roster(cell.about["forces"]).names, cell.about["scale"]
+    names, scale = force_set(cell.about["forces"]).names, cell.about["scale"]
     paper = {"FeatureBenefit", "Regularization"} <= set(names) <= {
         "FeatureBenefit", "Interference", "Regularization"
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""One run of a sweep as plain data: what decides it, and what comes out of it.
+"""One run of a sweep as plain data: its parameters and its results.
 
 Nothing here imports NumPy, so that a sweep starts, refuses and reports at once.
 """
@@ -13,15 +13,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from flow.cli.flags import nearest
-from flow.cli.options import SUBSETS
+from flow.defaults import BACKENDS, DEFAULT_RTOL, DTYPES, FORCE_SETS
 from flow.driver.memory import run_bytes
-from flow.sweep.forces import build_forces, roster
-
-DEFAULT_RTOL = 5e-3
-"""As :data:`flow.driver.integration.DEFAULT_RTOL`, which would bring the compiler with it."""
-BACKENDS = ("auto", "numba", "exact", "diffrax")
-"""As :data:`flow.driver.integration.BACKENDS`, for the same reason."""
-DTYPES = ("float32", "float64")
+from flow.sweep.forces import build_forces, force_set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +91,7 @@ class Run:
 
     def _settle_forces(self) -> None:
         """One way to write the same forces, and every number of theirs."""
-        forces = roster(self.forces)
+        forces = force_set(self.forces)
         object.__setattr__(self, "forces", forces.text)
         if not forces.regularized:
             object.__setattr__(self, "lam", 0.0)
@@ -121,13 +115,13 @@ class Run:
                 f"backend: expected numba or auto for forces = {self.forces!r}, got 'exact', which "
                 f"is for forces that act on each row alone, such as 'no-interference'"
             )
-        if self.forces not in SUBSETS:  # those cannot be wrong, and need no NumPy
+        if self.forces not in FORCE_SETS:  # those cannot be wrong, and need no NumPy
             build_forces(self.forces, asdict(self))
 
     @property
     def interference(self) -> bool:
         """Whether rows act on each other."""
-        return roster(self.forces).coupled
+        return force_set(self.forces).coupled
 
     @property
     def bytes(self) -> int:
@@ -155,11 +149,11 @@ PARAMETERS = tuple(field.name for field in fields(Run))
 
 
 OPTIONAL = tuple(field.name for field in fields(Run) if field.default is None)
-"""Those that may be None."""
+"""Names of the parameters that may be None."""
 FORCE_PARAMETERS = tuple(name for name in OPTIONAL if name != "t_end")
-"""Those that only some forces have."""
+"""Names of the parameters that some forces have and others do not."""
 NUMBERS = tuple(f.name for f in fields(Run) if str(f.type).removesuffix(" | None") == "float")
-"""Those that are finite numbers >= 0."""
+"""Names of the parameters that are finite numbers >= 0."""
 
 
 def ratios(parameters: Mapping[str, Any]) -> dict[str, float | None]:

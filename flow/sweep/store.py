@@ -268,7 +268,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-# One driver --------------------------------------------------------------------------------------
+# The lock that keeps a second driver out ---------------------------------------------------------
 
 
 def _beside(path: Path) -> Path:
@@ -302,7 +302,7 @@ def _release(lock: sqlite3.Connection, path: Path) -> None:
     lock.close()
 
 
-# Where a file lies -------------------------------------------------------------------------------
+# The file system below a file --------------------------------------------------------------------
 
 
 def file_system(path: Path, mounts: str | None = None) -> str:

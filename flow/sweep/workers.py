@@ -67,7 +67,7 @@ class Workers:
         self._alive = count
         self._broken = ""
         self._threads = [
-            threading.Thread(target=self._tend, args=(k,), name=f"worker {k}", daemon=True)
+            threading.Thread(target=self._serve_worker, args=(k,), name=f"worker {k}", daemon=True)
             for k in range(count)
         ]
         for thread in self._threads:
@@ -108,9 +108,9 @@ class Workers:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    # One thread tends one process ----------------------------------------------------------------
+    # One thread serves one process ---------------------------------------------------------------
 
-    def _tend(self, k: int) -> None:
+    def _serve_worker(self, k: int) -> None:
         process = self._start(k)
         while process is not None:
             task = self._tasks.get()
@@ -254,7 +254,7 @@ def serve() -> None:
     calls: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     # Imports take their time: while they do, this process can already be told to end.
     threading.Thread(target=_listen, args=(calls,), daemon=True).start()
-    import flow.sweep.measure  # noqa: F401
+    import flow.sweep.execute  # noqa: F401
 
     _answer(answers, pickle.dumps(_READY))
     while True:

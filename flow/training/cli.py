@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from flow.cli.flags import (
+    DEGREES_OF_FREEDOM,
     SAVE_TIMES,
     InputError,
     SavedRun,
@@ -26,8 +27,8 @@ from flow.cli.flags import (
     shows_bar,
     whole,
 )
+from flow.defaults import DEFAULT_DEGREES, DTYPES, NOISE_LAWS
 from flow.training.setup import (
-    DISTRIBUTIONS,
     FIGURE_3,
     FIGURE_3_STEPS,
     FIGURE_4,
@@ -84,7 +85,7 @@ class Loss:
     """what the hidden layer does"""
     output: Annotated[str, choice("output", OUTPUTS)] = "relu"
     """nonlinearity of the output"""
-    dtype: Annotated[str, choice("dtype", ("float32", "float64"))] = "float64"
+    dtype: Annotated[str, choice("dtype", DTYPES)] = "float64"
     """precision of W"""
 
 
@@ -116,15 +117,15 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class HiddenNoise:
+class TrainingNoiseFlags:
     """Noise on the hidden layer."""
 
-    noise: Annotated[str, choice("noise", ("none", *DISTRIBUTIONS))] = "none"
+    noise: Annotated[str, choice("noise", ("none", *NOISE_LAWS))] = "none"
     """its distribution"""
     sigma: Annotated[float, number("sigma", "a number >= 0")] = 0.1
     """its standard deviation"""
-    degrees: Annotated[float, number("degrees", "a number > 4", low=math.nextafter(4.0, 5.0))] = 5.0
-    """degrees of freedom of student-t"""
+    degrees: Annotated[float, DEGREES_OF_FREEDOM] = DEFAULT_DEGREES
+    """degrees of freedom of student-t, odd"""
     fresh_noise: bool = False
     """every input of every instance gets its own; otherwise all share one vector per step"""
 
@@ -183,7 +184,7 @@ class TrainOptions:
 
     loss: Loss = Loss()
     inputs: Inputs = Inputs()
-    noise: HiddenNoise = HiddenNoise()
+    noise: TrainingNoiseFlags = TrainingNoiseFlags()
     steps: Steps = Steps()
     results: Results = Results()
     preset: Annotated[
@@ -203,9 +204,9 @@ def preset_options(training: Training, options: TrainOptions) -> TrainOptions:
         options,
         loss=replace(options.loss, **vars(network)),
         inputs=Inputs(**vars(data)),
-        noise=HiddenNoise()
+        noise=TrainingNoiseFlags()
         if noise is None
-        else HiddenNoise(
+        else TrainingNoiseFlags(
             noise=noise.distribution,
             sigma=noise.sigma,
             degrees=noise.degrees,

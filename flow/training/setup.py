@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from flow.defaults import DEFAULT_DEGREES, NOISE_LAWS, check_degrees
+
 HIDDEN = ("linear", "relu", "layer-norm")
 OUTPUTS = ("relu", "linear", "leaky-relu", "softplus")
 PENALTIES = ("l1", "l2")
 PENALIZED = ("weights", "activations")
 MAGNITUDES = ("one", "uniform")
-DISTRIBUTIONS = ("bipolar", "uniform", "normal", "laplace", "student-t")
 METHODS = ("gd", "proximal", "sgd", "adamw")
 
 
@@ -147,17 +148,19 @@ class Noise:
     """"bipolar": ±σ; "uniform" on [−√3σ, √3σ]; "normal"; "laplace"; "student-t"."""
     sigma: float = 0.1
     """σ ≥ 0, the standard deviation."""
-    degrees: float = 5.0
-    """Degrees of freedom of "student-t", > 4, where the fourth moment is finite."""
+    degrees: float = DEFAULT_DEGREES
+    """Degrees of freedom of "student-t", odd, from 3 to 99, as in :mod:`flow.defaults`."""
     fresh: bool = False
     """Whether every input of every instance gets noise of its own; otherwise one vector per
     step is shared by all inputs and instances, as in the authors' code."""
 
     def __post_init__(self) -> None:
-        _one_of("Noise.distribution", self.distribution, DISTRIBUTIONS)
+        _one_of("Noise.distribution", self.distribution, NOISE_LAWS)
         _number("Noise.sigma", self.sigma)
-        if not (math.isfinite(self.degrees) and self.degrees > 4.0):
-            raise ValueError(f"Noise.degrees must be a finite number > 4, got {self.degrees!r}")
+        try:
+            object.__setattr__(self, "degrees", float(check_degrees(self.degrees)))
+        except ValueError as error:
+            raise ValueError(f"Noise.degrees: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -123,7 +123,7 @@ def trajectory(
             certificate=certify(forces, kept[-1], tolerance=tolerance, curvature=False),
             stats=stats,
             parameters={
-                "forces": [{"name": type(f).__name__, **asdict(f)} for f in forces],  # type: ignore[call-overload]
+                "forces": [force.to_dict() for force in forces],
                 "stationarity_tol": tolerance,
                 "matrix": name,
                 **parameters,

@@ -33,7 +33,7 @@ def code() -> list[Path]:
     return [*sources(flow), *sources(theory)]
 
 
-def kept(path: Path, compute: Callable[[], Data], *, fresh: bool = False) -> Data:
+def cached(path: Path, compute: Callable[[], Data], *, fresh: bool = False) -> Data:
     """What `compute` returns: from the ``.npz`` at `path` if it is whole, else kept there.
 
     Nothing is pickled; the file appears whole or not at all. `fresh`: compute in any case.

@@ -19,7 +19,7 @@ from flow.cli.flags import InputError
 from flow.results.files import written_aside
 from paper_figures import FIGURES
 from paper_figures.tools import style
-from paper_figures.tools.cache import Data, code, kept, key
+from paper_figures.tools.cache import Data, cached, code, key
 
 HERE = Path(__file__).parents[1]
 FRAME_SECONDS, LAST_FRAME_SECONDS = 0.1, 2.5
@@ -92,7 +92,7 @@ def numbers(name: str, options: Options) -> Data:
     read = [HERE.parent / file for file in getattr(p, "files", ())]
     digits = key(name, asdict(p), [*code(), Path(str(module.__file__)), *read])
     path = options.cache / f"{name}-{digits}.npz"
-    return kept(path, lambda: module.compute(p), fresh=options.fresh)
+    return cached(path, lambda: module.compute(p), fresh=options.fresh)
 
 
 def make(name: str, options: Options) -> list[Path]:

@@ -57,11 +57,11 @@ def text(sweep: Sweep) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(KEPT)
     for row in (row for cell in sweep.cells().values() for row in cell):
-        writer.writerow("" if value is None else value for value in kept(row).values())
+        writer.writerow("" if value is None else value for value in selected_columns(row).values())
     return out.getvalue()
 
 
-def kept(row: Mapping[str, Any]) -> dict[str, Any]:
+def selected_columns(row: Mapping[str, Any]) -> dict[str, Any]:
     """What the table keeps of a row of a sweep."""
     found = {name: row[name] for name in KEPT}
     if found["weights_sha256"] is not None:

@@ -25,6 +25,7 @@ from flow.analysis.pairs import (
     History,
     collisions,
     follow_collisions,
+    initial_collisions,
     largest_collisions,
 )
 from flow.results.events import Events
@@ -146,6 +147,25 @@ def test_hand_made_collisions_have_the_fates_they_were_made_for() -> None:
     assert large.met.neuron.tolist() == [0, 1]
     top = follow_collisions(times, weights, largest=True)
     assert top.met.neuron.tolist() == []
+
+
+@given(seed=seeds, size=st.tuples(st.integers(2, 6), st.integers(1, 6)))
+def test_collisions_of_the_start_end_as_in_the_history_of_the_run(
+    seed: int, size: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(seed)
+    weights = np.where(rng.random((2, *size)) < 0.7, rng.normal(size=(2, *size)), 0.0)
+    whole = follow_collisions(np.array([0.0, 1.0]), weights, largest=True, from_start=True)
+    ends = initial_collisions(*weights)
+    assert ends.fate.tolist() == whole.fate.tolist()
+    for kind in (True, False):
+        assert ends.counts(benign=kind) == whole.counts(benign=kind)
+    np.testing.assert_array_equal(ends.met.neuron, whole.met.neuron)
+
+
+def test_a_start_and_an_end_of_different_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="of one shape"):
+        initial_collisions(np.eye(2), np.eye(3))
 
 
 @given(seed=seeds, size=st.tuples(st.integers(2, 6), st.integers(1, 6)), threshold=st.floats(0, 1))

@@ -15,11 +15,12 @@ from flow.analysis.states import (
     FeatureState,
     NeuronState,
     end_states,
+    is_polysemantic,
     polysemantic_neurons,
     row_residuals,
     winners,
 )
-from flow.analysis.statistics import mean_and_interval
+from flow.analysis.statistics import mean_and_interval, standard_error
 from tests.strategies import relabelling, seeds, sparse_weights, weights
 from theory.equilibrium import equal_survivor_roots
 
@@ -89,7 +90,7 @@ def test_residuals_are_the_largest_speed_of_each_row_and_right_at_zero() -> None
 
 
 def test_polysemantic_neurons_by_exact_zeros_and_by_the_window_of_the_authors() -> None:
-    assert polysemantic_neurons(EVERYTHING) == 2
+    assert polysemantic_neurons(EVERYTHING) == is_polysemantic(EVERYTHING).sum() == 2
     assert polysemantic_neurons(EVERYTHING, window=AUTHORS_WINDOW) == 1  # both ends belong to it
     assert polysemantic_neurons(EVERYTHING, window=(0.81, 1.19)) == 0
     assert polysemantic_neurons(EVERYTHING, window=(0.05, 0.75)) == 1
@@ -143,10 +144,17 @@ def test_the_interval_over_runs_is_that_of_students_t(seed: int, size: int, leve
     np.testing.assert_allclose([mean - half, mean + half], [low, high], rtol=1e-9, atol=1e-12)
 
 
-def test_the_mean_of_one_run_has_no_interval() -> None:
+def test_one_run_has_no_interval_and_no_error() -> None:
     mean, half = mean_and_interval([0.3])
     assert mean == 0.3
     assert np.isnan(half)
+    assert np.isnan(standard_error([[0.3, 0.4]])).tolist() == [True, True]
+
+
+@given(seed=seeds, size=st.integers(2, 40))
+def test_errors_are_those_of_the_mean_over_the_first_axis(seed: int, size: int) -> None:
+    values = np.random.default_rng(seed).normal(0.4, 0.1, (size, 3))
+    np.testing.assert_allclose(standard_error(values), stats.sem(values, axis=0), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +169,8 @@ def test_the_mean_of_one_run_has_no_interval() -> None:
         (lambda: polysemantic_neurons(np.ones((2, 2)), window=(1.2, 0.8)), "window"),
         (lambda: winners(np.ones((2, 2)), np.ones((2, 3))), "one shape"),
         (lambda: mean_and_interval([]), "one number per run"),
+        (lambda: standard_error([]), "one entry per run"),
+        (lambda: standard_error(0.5), "one entry per run"),
         (lambda: mean_and_interval([1.0, 2.0], level=1.0), "level"),
     ],
 )

@@ -17,8 +17,10 @@ import pytest
 
 from flow import Status, Trajectory, simulate
 from flow.cli import report
+from flow.driver import memory
 from flow.integrators.schemes import ProximalChebyshev
 from flow.pictures import plots
+from flow.sweep import Run
 from tests import ROOT
 
 BATCHES, PER_BATCH = 10, 100
@@ -435,8 +437,43 @@ def test_forces_are_toggled_in_the_middle_of_a_run(tmp_path: Path) -> None:
     assert "forces until then: FeatureBenefit (strength 1), Regularization (lam 0.01)" in said
 
 
+def test_a_census_that_memory_has_no_room_for_is_refused_as_a_sweep_refuses_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = {"n": 8, "m": 16, "lam": 0.1}
+    with_census, without = (Run(**shape, census=census).bytes for census in (True, False))
+    argv = ["--n", "8", "--m", "16", "--lam", "0.1", "--t-end", "0", "--quiet"]
+    monkeypatch.setattr(memory, "available_bytes", lambda: with_census - 1)
+    assert without < with_census
+    assert simulate.main(argv) == 0
+    assert simulate.main([*argv, "--census"]) == 2
+    assert "leave --census out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--save-at", "0", "1", "2"],
+        ["--t-end", "9", "--save-at", "log:3"],
+        ["--plot", "run.png"],
+    ],
+    ids=["times", "log", "film"],
+)
+def test_what_is_kept_of_a_run_counts_as_memory(
+    more: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bare = Run(n=8, m=16, lam=0.1, census=False).bytes
+    monkeypatch.setattr(memory, "available_bytes", lambda: bare)
+    assert simulate.main(["--n", "8", "--m", "16", *more]) == 2
+    assert "GiB of memory available" in capsys.readouterr().err
+
+
 def test_help_tells_the_default_tolerance(capsys: pytest.CaptureFixture[str]) -> None:
-    from flow.driver.problem import DEFAULT_RTOL
+    from flow.defaults import DEFAULT_RTOL
 
     with pytest.raises(SystemExit):
         simulate.main(["--help"])

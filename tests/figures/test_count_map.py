@@ -72,10 +72,10 @@ def test_a_cell_of_the_shipped_config_is_reproduced_bit_for_bit(
         pytest.skip(f"the same bits need the same processor and packages, here: {different}")
     runs, _ = read_config(gallery.HERE.parent / map_table.CONFIG)
     again = cell(runs, 64, 1, 1.0) + cell(runs, 256, 1, 1.0)[:2]
-    expected = {row["hash"]: map_table.kept(row) for row in shipped.rows}
+    expected = {row["hash"]: map_table.selected_columns(row) for row in shipped.rows}
     history = ("seconds", "software")
     for row in run(again, tmp_path / "again.sqlite", workers=1).rows:
-        found, wanted = map_table.kept(row), expected[row["hash"]]
+        found, wanted = map_table.selected_columns(row), expected[row["hash"]]
         assert {**found, **dict.fromkeys(history)} == {**wanted, **dict.fromkeys(history)}
 
 
@@ -85,8 +85,8 @@ def test_a_table_gives_back_what_was_written_failed_runs_too(tmp_path: Path) -> 
     sweep, table = load(tmp_path / "a.sqlite"), tmp_path / "a.csv.xz"
     map_table.write(sweep, table)
     found = map_table.read(table)
-    assert [map_table.kept(row) for row in found.rows] == [
-        map_table.kept(row) for row in sweep.rows
+    assert [map_table.selected_columns(row) for row in found.rows] == [
+        map_table.selected_columns(row) for row in sweep.rows
     ]
     assert found.counts() == {"STATIONARY": 1, "STEP_LIMIT": 1}
     assert "; 1 of them did not come to rest" in "\n".join(map_table.page(found))

@@ -57,8 +57,8 @@ def test_every_figure_is_drawn_from_its_numbers_alone_and_twice_the_same(
 ) -> None:
     module, data = gallery.load(name), drawn[name]
     assert all(np.asarray(values).dtype.kind in "biufU" for values in data.values())
-    kept = cache.kept(tmp_path / "a.npz", lambda: data)
-    again = cache.kept(tmp_path / "a.npz", lambda: pytest.fail("computed again"))
+    kept = cache.cached(tmp_path / "a.npz", lambda: data)
+    again = cache.cached(tmp_path / "a.npz", lambda: pytest.fail("computed again"))
     files = []
     for k, numbers in enumerate((kept, again)):
         with style.in_style():
@@ -151,14 +151,14 @@ def test_kept_numbers_are_read_and_a_file_that_is_cut_off_is_made_again(tmp_path
         return {"x": np.arange(3.0), "name": np.array("λ")}
 
     for expected in (1, 1):
-        data = cache.kept(path, compute)
+        data = cache.cached(path, compute)
         assert len(calls) == expected
         np.testing.assert_array_equal(data["x"], np.arange(3.0))
         assert str(data["name"]) == "λ"
-    cache.kept(path, compute, fresh=True)
+    cache.cached(path, compute, fresh=True)
     assert len(calls) == 2
     path.write_bytes(path.read_bytes()[:-40])
-    assert cache.kept(path, compute)["x"].size == 3
+    assert cache.cached(path, compute)["x"].size == 3
     assert len(calls) == 3
     assert [file.name for file in path.parent.iterdir()] == ["a.npz"]
 

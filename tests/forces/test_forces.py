@@ -1,5 +1,6 @@
 """Three laws per force, over the registry: slots = rate, rate = −∇energy, equivariance."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -148,3 +149,42 @@ def test_velocity_is_the_subgradient_of_least_norm(W, lam, seed):
 def test_what_is_not_a_force_is_named():
     with pytest.raises(TypeError, match="known forces: FeatureBenefit"):
         sum_slots([FeatureBenefit(), 0.01])
+
+
+@each_force
+def test_a_force_is_what_its_data_say(name):
+    data = json.loads(json.dumps(EXAMPLES[name].to_dict()))
+    assert Force.from_dict(data) == EXAMPLES[name]
+    assert data["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"name": "Gravity", "strength": 1.0}, "one of FeatureBenefit.*got 'Gravity'"),
+        ({"strength": 1.0}, "name of a force.*got None"),
+        ({"name": "Regularization", "strength": 1.0}, "Regularization with lam, got strength"),
+        ({"name": "Regularization"}, "Regularization with lam, got none"),
+        ({"name": "FeatureBenefit", "strength": -1.0}, ">= 0"),
+    ],
+)
+def test_data_that_no_force_has_are_refused(data, message):
+    with pytest.raises(ValueError, match=message):
+        Force.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("there", "missing"),
+    [
+        ({}, "energy.*the scalar"),
+        ({"energy": lambda self, W: 0.0}, "rate.*−∂energy/∂W"),
+        (
+            {"energy": lambda self, W: 0.0, "rate": lambda self, W: W, "has_drift": True},
+            "drift.*fits no other slot",
+        ),
+    ],
+)
+def test_a_half_written_force_is_refused_where_it_is_written(there, missing):
+    with pytest.raises(TypeError, match=f"HalfWritten to define {missing}"):
+        type("HalfWritten", (Force,), there)
+    assert "HalfWritten" not in Force.registry

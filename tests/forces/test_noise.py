@@ -283,10 +283,12 @@ def test_a_noisy_force_beside_the_one_it_replaces_is_refused():
     [
         ({"sigma": -0.1}, "sigma. must be a finite number >= 0"),
         ({"sigma": float("nan")}, "sigma. must be a finite number >= 0"),
-        ({"distribution": "gaussian"}, "must be one of bipolar, uniform, normal, laplace, student"),
-        ({"distribution": "student-t"}, "DF odd and >= 3"),
-        ({"distribution": "student-t:4"}, "DF odd and >= 3"),
-        ({"distribution": "student-t:1"}, "DF odd and >= 3"),
+        ({"distribution": "gaussian"}, "one of bipolar, uniform, normal, laplace, student"),
+        ({"distribution": "student-t"}, "with DF an odd whole number from 3 to 99"),
+        ({"distribution": "student-t:4"}, "odd whole number from 3 to 99"),
+        ({"distribution": "student-t:1"}, "odd whole number from 3 to 99"),
+        ({"distribution": "student-t:101"}, "odd whole number from 3 to 99"),
+        ({"distribution": "normal:5"}, "one of bipolar, uniform, normal, laplace, student"),
         ({"accuracy": 0.0}, "accuracy. must lie between 0 and 1"),
     ],
 )

@@ -40,6 +40,11 @@ def test_a_saved_run_is_loaded_as_it_was(run, tmp_path):
     assert os.listdir(tmp_path) == ["run.npz"]
 
 
+def test_the_forces_of_a_run_are_known_to_its_file(run, tmp_path):
+    run.save(tmp_path / "run.npz")
+    assert run.forces == Trajectory.load(tmp_path / "run.npz").forces == tuple(FORCES)
+
+
 def test_the_file_needs_no_pickle(run, tmp_path):
     run.save(tmp_path / "run.npz")
     with np.load(tmp_path / "run.npz", allow_pickle=False) as file:

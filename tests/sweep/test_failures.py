@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from flow.sweep import measure, run
+from flow.sweep import execute, run
 from flow.sweep.report import report
 
 
@@ -59,7 +59,7 @@ def raise_value_error(*arguments, **keywords):
 )
 def test_an_error_inside_a_run_is_its_status(monkeypatch, tmp_path, broken, status, message):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        monkeypatch.setattr(measure, "integrate", broken)
+        monkeypatch.setattr(execute, "integrate", broken)
         found = run({"n": 4, "m": 4, "lam": 0.1}, tmp_path / "a.sqlite", executor=pool, retries=1)
     assert [(r["status"], r["message"], r["attempts"]) for r in found.rows] == [
         (status, message, 2)

@@ -16,7 +16,7 @@ from flow.results.observables import Observables
 from flow.results.weights import read_weights
 from flow.sweep import run
 from flow.sweep.config import read_config
-from flow.sweep.measure import plateau
+from flow.sweep.execute import plateau
 from flow.sweep.report import report
 from flow.sweep.results import EXPORTED, trace, winners_of
 from flow.sweep.runs import TRACE_POINTS, ratios

@@ -28,12 +28,12 @@ def test_results_do_not_depend_on_the_workers_nor_on_the_order(done, tmp_path):
 COMPILING = """
 import json, os, sys
 from pathlib import Path
-from flow.sweep.calls import execute_batch, toys, warm_up
+from flow.sweep.calls import execute_batch, warm_up, warmup_runs
 from flow.sweep.config import read_config
 runs = [run for grid in json.loads(sys.argv[1]) for run in read_config(grid)[0]]
 def compiled():
     return sorted(path.name for path in Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbc"))
-warm_up(toys(runs))
+warm_up(warmup_runs(runs))
 before = compiled()
 ends = [(o.hash, o.measured.t, o.measured.weights_sha256) for o in execute_batch(runs)]
 print(json.dumps([ends, len(before), sorted(set(compiled()) - set(before))]))
@@ -42,7 +42,7 @@ print(json.dumps([ends, len(before), sorted(set(compiled()) - set(before))]))
 
 @pytest.mark.long
 def test_kernels_that_are_compiled_give_the_bits_of_kernels_that_are_loaded(tmp_path):
-    """And the toys of the warm-up compile all of them, so that workers never do so in a race."""
+    """And the runs of the warm-up compile all of them, so that workers never do so in a race."""
     base = {"n": 16, "m": [16, 64], "lam": 0.02, "seeds": 4}
     grids = [
         {**base, "dtype": ["float64", "float32"], "forces": ["all", "no-interference"]},

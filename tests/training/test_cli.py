@@ -169,7 +169,7 @@ WRONG = [
     (["--optimzer", "gd"], "did you mean --optimizer?"),
     (["--hidden", "layernorm"], "did you mean layer-norm?"),
     (["--probability", "1.1", "--batch", "2"], "<= 1"),
-    (["--degrees", "4"], "> 4"),
+    (["--degrees", "4"], "odd whole number from 3 to 99"),
     (["--noise", "bipolar", "--optimizer", "gd"], "--optimizer gd"),
     (["--probability", "0.1"], "expected --batch with inputs that are drawn (--probability, "),
     (["--exclusive", "2"], "expected --batch"),

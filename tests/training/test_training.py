@@ -214,7 +214,7 @@ WRONG = [
     (lambda: Data(batch=0), ">= 1"),
     (lambda: Noise(sigma=-0.1), ">= 0"),
     (lambda: Noise(distribution="cauchy"), "laplace"),
-    (lambda: Noise(distribution="student-t", degrees=4.0), "> 4"),
+    (lambda: Noise(distribution="student-t", degrees=4.0), "odd whole number from 3 to 99"),
     (lambda: Optimizer(rate=0.0), "> 0"),
     (lambda: Optimizer(method="adam"), "adamw"),
     (lambda: Optimizer(weight_decay=np.inf), ">= 0"),

@@ -1,4 +1,4 @@
-"""Executing one run of a sweep, in whatever process that happens, and measuring its end."""
+"""Executes one run of a sweep in this process and measures where it ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 import flow
-from flow.analysis.pairs import follow_collisions
+from flow.analysis.pairs import initial_collisions
 from flow.analysis.states import (
     AUTHORS_WINDOW,
     FeatureState,
@@ -155,7 +155,7 @@ def measure(forces: Sequence[Force], W0: np.ndarray, traj: Trajectory) -> Measur
                 strict=True,
             )
         ),
-        "trace": thinned(traj.observables).tobytes(),
+        "trace": decimated(traj.observables).tobytes(),
         "weights_sha256": hashlib.sha256(_little_endian(W)).hexdigest(),
     }
     if not np.isfinite(W).all():
@@ -193,11 +193,11 @@ def measure(forces: Sequence[Force], W0: np.ndarray, traj: Trajectory) -> Measur
 
 def _fates(W0: np.ndarray, W: np.ndarray) -> dict[str, int]:
     """What became of the pairs whose initially largest weights shared a neuron."""
-    history = follow_collisions(np.array([0.0, 1.0]), [W0, W], largest=True, from_start=True)
+    pairs = initial_collisions(W0, W)
     return {
         f"{kind}_{fate.name.lower()}": count
         for kind, benign in (("benign", True), ("malign", False))
-        for fate, count in history.counts(benign=benign).items()
+        for fate, count in pairs.counts(benign=benign).items()
     }
 
 
@@ -221,7 +221,7 @@ def plateau(observables: Observables) -> tuple[float, float, float]:
     return float(start + t[corner]), float(survivors[corner]), float(start + passed)
 
 
-def thinned(observables: Observables) -> np.ndarray:
+def decimated(observables: Observables) -> np.ndarray:
     """At most TRACE_POINTS points of a run's sparsification, (3, k) little-endian float32.
 
     Rows: flow time, mean non-zeros per feature, mean ‖W_i‖₁. The points are accepted steps, spread
@@ -257,12 +257,12 @@ def _little_endian(W: np.ndarray) -> bytes:
     return W.astype(W.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-# What made it ------------------------------------------------------------------------------------
+# Provenance --------------------------------------------------------------------------------------
 
 
 @cache
 def _software() -> str:
-    """Versions, code and machine, as JSON: on another machine type the last bits may differ."""
+    """Versions, code and machine of this process as JSON; the bits of a result depend on them."""
     code = hashlib.sha256()
     for path in sources(flow):
         code.update(path.read_bytes())
