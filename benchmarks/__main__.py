@@ -1,4 +1,4 @@
-"""``python -m benchmarks [QUESTION …]``: one table per question, printed and kept as JSON.
+"""``python -m benchmarks [BENCHMARK …]``: one table per benchmark, printed and kept as JSON.
 
 Beside the JSON file lies the same as Markdown, to read.
 """
@@ -13,11 +13,11 @@ from typing import Annotated, Any
 import tyro
 
 from benchmarks import accelerator, precision, speed, sweep
-from benchmarks.findings import noise
+from benchmarks.findings.noise.figure4 import ends
 from benchmarks.tables import markdown, provenance
 from flow.results.files import written_aside
 
-QUESTIONS = {
+BENCHMARKS = {
     "kernel": speed.kernel,
     "whole": speed.whole,
     "precision": precision.precision,
@@ -26,31 +26,31 @@ QUESTIONS = {
     "startup": speed.startup,
     "exact": speed.exact,
     "sweep": sweep.sweep,
-    "noise": noise.ends,
+    "noise": ends,
     "accelerator": accelerator.accelerator,
     "ensemble": accelerator.ensemble,
 }
 
 
 def main(
-    questions: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(QUESTIONS),
+    benchmarks: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(BENCHMARKS),
     fast: bool = False,
     out: Path = Path("benchmarks/results.json"),
 ) -> None:
     """Measure speed beside error.
 
     Args:
-        questions: any of kernel, whole, precision, adamw, growth, startup, exact, sweep,
+        benchmarks: any of kernel, whole, precision, adamw, growth, startup, exact, sweep,
             noise, accelerator, ensemble.
         fast: small sizes and few seeds, to see that it works.
         out: JSON file; tables measured before and not asked for now are kept.
     """
-    unknown = set(questions) - set(QUESTIONS)
+    unknown = set(benchmarks) - set(BENCHMARKS)
     if unknown:
-        raise SystemExit(f"unknown question {', '.join(unknown)}; known: {', '.join(QUESTIONS)}")
+        raise SystemExit(f"unknown benchmark {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}")
     kept = json.loads(out.read_text()) if out.exists() else {}
-    for name in questions:
-        measure = QUESTIONS[name]
+    for name in benchmarks:
+        measure = BENCHMARKS[name]
         print(f"\n## {name}\n\n{inspect.getdoc(measure)}\n", flush=True)
         columns, rows = measure(fast)
         print(markdown(columns, rows), flush=True)
@@ -63,14 +63,14 @@ def main(
 
 def _page(kept: dict[str, dict[str, Any]]) -> str:
     parts = ["# What `python -m benchmarks` measured\n"]
-    for name in QUESTIONS:
+    for name in BENCHMARKS:
         if name in kept:
             table = dict(kept[name])
             rows = markdown(table.pop("columns"), table.pop("rows"))
             fast = " (`--fast`: small sizes and few seeds)" if table.pop("fast") else ""
             how = ", ".join(f"{key} {value}" for key, value in table.items())
             parts.append(
-                f"## {name}{fast}\n\n{inspect.getdoc(QUESTIONS[name])}\n\n{rows}\n\n{how}.\n"
+                f"## {name}{fast}\n\n{inspect.getdoc(BENCHMARKS[name])}\n\n{rows}\n\n{how}.\n"
             )
     return "\n".join(parts)
 

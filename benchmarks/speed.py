@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.pytorch import pytorch_adamw
 from benchmarks.tables import in_fresh_process, seconds
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
-from flow.forces import sum_slots
+from flow.forces import sum_forces
 from flow.integrators.field import Field
 from flow.kernels.interference import Coupling
 
@@ -36,7 +36,7 @@ def _numpy_evaluation(W: np.ndarray) -> Any:
 def _our_evaluation(W: np.ndarray, lam: float) -> tuple[Any, str]:
     from threadpoolctl import threadpool_limits
 
-    field = Field(sum_slots([Interference(), Regularization(lam)]), *W.shape, W.dtype)
+    field = Field(sum_forces([Interference(), Regularization(lam)]), *W.shape, W.dtype)
     state = field.init(W)
     C, coupling = np.empty_like(state.C), Coupling.zeros(W.shape[0])
 
@@ -73,7 +73,7 @@ def _compare(W: np.ndarray, label: str, lam: float) -> list[Any]:
     median_R, _ = seconds(_numpy_evaluation(W), 100)
     limited, path = _our_evaluation(W, lam)
     median, _ = limited()
-    field = Field(sum_slots([Interference(), Regularization(lam)]), *W.shape, W.dtype)
+    field = Field(sum_forces([Interference(), Regularization(lam)]), *W.shape, W.dtype)
     state = field.init(W)
     stored = state.coupling.radial[:, None] * W + state.layout.scatter(state.C, W.shape[1])
     exact = -Interference().rate(W)

@@ -1,6 +1,7 @@
 from .analysis.stationarity import certify as certify
 from .driver.ensemble import integrate_ensemble as integrate_ensemble
 from .driver.integration import integrate as integrate
+from .driver.simulation import Simulation as Simulation
 from .forces import (
     FeatureBenefit as FeatureBenefit,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "NoisyInterference",
     "Observables",
     "Regularization",
+    "Simulation",
     "Status",
     "Trajectory",
     "certify",

@@ -1,7 +1,8 @@
 """The paper's figures, and the ones it should have had: ``python -m paper_figures``.
 
-Every figure is a module with `compute` (numbers), `plot` (a picture of those numbers and nothing
-else) and `main`; its docstring's first paragraph is what the gallery says about it.
+Every figure is a module with `compute` (numbers) and `plot` (a picture of those numbers and nothing
+else), and a command of its own, ``python -m paper_figures.NAME``; the first paragraph of its
+docstring is what the gallery says about it.
 """
 
 FIGURES = (

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
-from flow.pictures.film import Film
 from flow.pictures.plots import ENERGY_LINES, winner_order
 from paper_figures.tools import gallery, style
 from paper_figures.tools.cache import Data
@@ -36,10 +35,10 @@ FAST = Parameters(n=16, m=24, lam=0.03, frames=12)
 
 def compute(p: Parameters) -> Data:
     """Frames of W evenly spaced in ln t, and energies at every step."""
-    film = Film(p.n, p.m)
     forces = [FeatureBenefit(), Interference(), Regularization(p.lam)]
-    run = integrate(forces, gaussian_init(p.n, p.m, seed=p.seed), watch=film)
-    film.finish(float(run.times[-1]), run.final)
+    run = integrate(forces, gaussian_init(p.n, p.m, seed=p.seed), film=True)
+    film = run.film
+    assert film is not None
     chosen = np.unique(np.linspace(0, len(film.times) - 1, p.frames).round().astype(np.int64))
     rows, columns = winner_order(run.final)
     seen = run.observables
@@ -97,10 +96,5 @@ def plot(data: Data) -> gallery.Film:
     return [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
 
 
-def main() -> None:
-    """Make this film."""
-    gallery.main("animation")
-
-
 if __name__ == "__main__":
-    main()
+    gallery.main(__file__)

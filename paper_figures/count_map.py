@@ -135,10 +135,5 @@ def _panel(axis: Axes, data: Data, k: int) -> Any:
     return image
 
 
-def main() -> None:
-    """Make this figure."""
-    gallery.main("count_map")
-
-
 if __name__ == "__main__":
-    main()
+    gallery.main(__file__)

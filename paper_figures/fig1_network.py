@@ -92,10 +92,5 @@ def _network(axis: Axes, W: np.ndarray) -> None:
     axis.set_axis_off()
 
 
-def main() -> None:
-    """Make this figure."""
-    gallery.main("fig1_network")
-
-
 if __name__ == "__main__":
-    main()
+    gallery.main(__file__)

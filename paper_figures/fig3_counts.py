@@ -176,10 +176,5 @@ def _span(values: np.ndarray) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def main() -> None:
-    """Make this figure."""
-    gallery.main("fig3_counts")
-
-
 if __name__ == "__main__":
-    main()
+    gallery.main(__file__)

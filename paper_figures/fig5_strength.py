@@ -85,10 +85,5 @@ def _panel(axis: Axes, data: Data, panel: str) -> None:
     axis.set_ylabel("mean over encodings")
 
 
-def main() -> None:
-    """Make this figure."""
-    gallery.main("fig5_strength")
-
-
 if __name__ == "__main__":
-    main()
+    gallery.main(__file__)

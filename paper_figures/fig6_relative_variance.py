@@ -98,10 +98,5 @@ def plot(data: Data) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Make this figure."""
-    gallery.main("fig6_relative_variance")
-
-
 if __name__ == "__main__":
-    main()
+    gallery.main(__file__)

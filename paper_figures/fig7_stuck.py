@@ -99,10 +99,5 @@ def plot(data: Data) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Make this figure."""
-    gallery.main("fig7_stuck")
-
-
 if __name__ == "__main__":
-    main()
+    gallery.main(__file__)

@@ -87,10 +87,5 @@ def plot(data: Data) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Make this figure."""
-    gallery.main("learning_rate")
-
-
 if __name__ == "__main__":
-    main()
+    gallery.main(__file__)

@@ -135,10 +135,5 @@ def _plane(axis: Axes, data: Data) -> None:
     axis.set_title(f"Malign collision, λ = {lam:g}, c = 1")
 
 
-def main() -> None:
-    """Make this figure."""
-    gallery.main("malign_collision")
-
-
 if __name__ == "__main__":
-    main()
+    gallery.main(__file__)

@@ -105,10 +105,5 @@ def plot(data: Data) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Make this figure."""
-    gallery.main("plateau")
-
-
 if __name__ == "__main__":
-    main()
+    gallery.main(__file__)

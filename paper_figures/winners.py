@@ -70,10 +70,5 @@ def plot(data: Data) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Make this figure."""
-    gallery.main("winners")
-
-
 if __name__ == "__main__":
-    main()
+    gallery.main(__file__)

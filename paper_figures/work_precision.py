@@ -92,10 +92,5 @@ def plot(data: Data) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Make this figure."""
-    gallery.main("work_precision")
-
-
 if __name__ == "__main__":
-    main()
+    gallery.main(__file__)

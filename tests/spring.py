@@ -22,8 +22,8 @@ class Spring(Force):
     strength: float = 1.0
     """κ."""
 
-    keeps_zeros: ClassVar[bool] = False
-    has_drift: ClassVar[bool] = True
+    preserves_dead_neurons: ClassVar[bool] = False
+    has_general_drift: ClassVar[bool] = True
 
     @property
     def drift_scale(self) -> float:

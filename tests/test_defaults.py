@@ -2,7 +2,8 @@
 
 import pytest
 
-from flow.cli.flags import DEGREES_OF_FREEDOM, InputError
+from flow.cli.flags import InputError, parse_flags
+from flow.cli.options import NoiseFlags
 from flow.defaults import NOISE_LAWS, noise_law, split_noise_law
 from flow.forces.noise import law
 from flow.sweep import Run
@@ -11,7 +12,9 @@ from flow.training.setup import Noise
 EVERYWHERE = {
     "force": lambda degrees: law(f"student-t:{degrees}"),
     "training": lambda degrees: Noise(distribution="student-t", degrees=degrees),
-    "flag": lambda degrees: DEGREES_OF_FREEDOM.instance_from_str([str(degrees)]),
+    "flag": lambda degrees: parse_flags(
+        NoiseFlags, ["--degrees", str(degrees)], NoiseFlags(), "", ""
+    ),
     "sweep": lambda degrees: Run(
         n=2,
         m=2,

@@ -18,6 +18,7 @@ advance is left to its environment variables.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,10 +31,16 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from flow.accelerator.rows import Array, row_sum, scalar_dtype
-from flow.accelerator.solver import FlowTerm, ProximalChebyshevSolver, Sample, row_norm
-from flow.forces import Slots
+from flow.accelerator.solver import (
+    FlowTerm,
+    ProximalChebyshevSolver,
+    RowInterpolation,
+    Sample,
+    row_norm,
+)
+from flow.forces import ForceSum
 from flow.integrators.layout import Layout
-from flow.integrators.schemes import Proposal
+from flow.integrators.schemes import MeanDrift, Proposal
 from flow.kernels.interference import Coupling
 from flow.kernels.rows import RowSums
 
@@ -57,6 +64,7 @@ class _Report(NamedTuple):
     error: Array
     coupling: Coupling
     sums: RowSums
+    stiffness: Array
     evaluations: Array
 
 
@@ -89,6 +97,7 @@ def _sample(term: FlowTerm, W: Array, mesh: Any) -> tuple[Sample, _Report]:
             jnp.zeros((), scalar_dtype()),
             sample.coupling,
             _row_sums(term, W, sample),
+            sample.stiffness,
             sample.evaluations,
         )
 
@@ -96,20 +105,33 @@ def _sample(term: FlowTerm, W: Array, mesh: Any) -> tuple[Sample, _Report]:
     return sample, _replicated(report, mesh)
 
 
-@partial(jax.jit, static_argnames="mesh")
+@partial(jax.jit, static_argnames=("keep", "mesh"))
 def _step(
-    term: FlowTerm, W: Array, sample: Sample, h: Array, rtol: Array, mesh: Any
-) -> tuple[Array, Sample, _Report]:
+    term: FlowTerm, W: Array, sample: Sample, h: Array, rtol: Array, keep: bool, mesh: Any
+) -> tuple[Array, Sample, _Report, MeanDrift | None]:
     def one(
         term: FlowTerm, W: Array, sample: Sample, h: Array, rtol: Array
-    ) -> tuple[Array, Sample, _Report]:
+    ) -> tuple[Array, Sample, _Report, MeanDrift | None]:
         solver = ProximalChebyshevSolver(rtol=rtol, bounds_steps=False)
-        W1, error, _, end, _ = solver.step(term, jnp.zeros_like(h), h, W, None, sample, False)
-        report = _Report(row_norm(error), end.coupling, _row_sums(term, W1, end), end.evaluations)
-        return W1, end, report
+        W1, error, dense, end, _ = solver.step(term, jnp.zeros_like(h), h, W, None, sample, False)
+        sums = _row_sums(term, W1, end)
+        report = _Report(row_norm(error), end.coupling, sums, end.stiffness, end.evaluations)
+        return W1, end, report, MeanDrift(dense["P"], dense["rho"]) if keep else None
 
-    W1, end, report = jax.vmap(one)(term, W, sample, h, rtol)
-    return W1, end, _replicated(report, mesh)
+    W1, end, report, mean = jax.vmap(one)(term, W, sample, h, rtol)
+    return W1, end, _replicated(report, mesh), mean
+
+
+@jax.jit
+def _inside(
+    equation: Array, W: Array, C: Array, rho: Array, mean: MeanDrift, h: Array, theta: Array
+) -> Array:
+    """W : (n, width) of one member at the share theta of its step."""
+    step = RowInterpolation(
+        t0=jnp.zeros_like(h), t1=h, y0=W, C0=C, P=mean.drift, rho0=rho, rho=mean.radial,
+        equation=equation,
+    )  # fmt: skip
+    return step.evaluate(theta * h)
 
 
 @jax.jit
@@ -187,10 +209,17 @@ class DeviceState:
     C: _Stored
     coupling: Coupling
     sums: RowSums
+    stiffness: float
+    since: int
+    """Accepted steps since neurons were last dropped."""
 
     def dense(self, m: int) -> np.ndarray:
         """W : (n, m) with every neuron in its place."""
-        rows, neurons = self.W.rows(), self.layout.neurons
+        return self.scatter(self.W.rows(), m)
+
+    def scatter(self, rows: np.ndarray, m: int) -> np.ndarray:
+        """The (n, m) array of rows : (n, width) in this layout."""
+        neurons = self.layout.neurons
         full = np.zeros((rows.shape[0], m), rows.dtype)
         full[:, neurons[neurons >= 0]] = rows[:, neurons >= 0]
         return full
@@ -226,7 +255,7 @@ class Batch:
 
     def __init__(
         self,
-        slots: Sequence[Slots],
+        slots: Sequence[ForceSum],
         n: int,
         m: int | Sequence[int],
         dtype: np.dtype,
@@ -250,8 +279,8 @@ class Batch:
         if min(sizes) < widest:
             self._share = bucket(self._share)
         self._slots = slots
-        self._keeps_zeros = all(s.keeps_zeros for s in slots)
-        self._interferes = any(s.overlap != 0.0 for s in slots)
+        self._preserves_dead_neurons = all(s.preserves_dead_neurons for s in slots)
+        self._interferes = any(s.pair_strength != 0.0 for s in slots)
         self._in_slot: list[int] = []
         """Which member each slot of the arrays belongs to."""
         self._W: Array = None
@@ -267,6 +296,43 @@ class Batch:
         """Evaluations of the field that member b took so far."""
         return self._members[b].evaluations
 
+    def single(self, b: int) -> Batch:
+        """Member b with the same arrays, to be gone on with on its own.
+
+        Of a batch of one this has the same future to the last bit; in a larger one neurons are
+        dropped at times that depend on the others.
+        """
+        member, slot = copy.copy(self._members[b]), self._slot(b)
+        twin = Batch([self._slots[b]], self._n, member.m, self._dtype, mesh=self._mesh)
+        twin._members, twin._share = [member], self._share
+        twin._assign_slots([0])
+        with jax.enable_x64(True):
+            twin._W, twin._samples = jax.tree.map(
+                lambda a: a[slot : slot + 1], (self._W, self._samples)
+            )
+        twin._report = jax.tree.map(lambda a: a[slot : slot + 1], self._report)
+        return twin
+
+    def load(self, b: int, arrays: Mapping[str, np.ndarray]) -> DeviceState:
+        """Member b of a batch of one as :meth:`BatchMember.dump` left it, bit for bit."""
+        member = self._members[b]
+        member.neurons = arrays["neurons"]
+        member.since, member.evaluations = int(arrays["since"]), int(arrays["evaluations"])
+        self._assign_slots([b])
+        coupling = Coupling(*(arrays[name][None] for name in Coupling._fields))
+        sums = RowSums(*(arrays[f"sums_{name}"][None] for name in RowSums._fields))
+        with jax.enable_x64(True):
+            count = jnp.zeros(1, jnp.result_type(int))
+            self._W = self._on_device(arrays["W"][None])
+            self._samples = Sample(
+                self._on_device(arrays["C"][None]), jax.tree.map(jnp.asarray, coupling),
+                jnp.asarray(arrays["stiffness"][None]), count,
+            )  # fmt: skip
+        self._report = _Report(
+            np.zeros(1), coupling, sums, arrays["stiffness"][None], np.zeros(1, int)
+        )
+        return self._state(b)
+
     # One round ---------------------------------------------------------------
 
     def init(self, starts: Mapping[int, np.ndarray]) -> dict[int, DeviceState]:
@@ -281,14 +347,23 @@ class Batch:
                 self._insert(starts)
             return {b: self._state(b) for b in starts}
 
-    def try_steps(self, trials: Mapping[int, tuple[float, float]]) -> dict[int, Proposal]:
-        """What the scheme proposes for each member of `trials` after its step, to its tolerance."""
+    def try_steps(
+        self, trials: Mapping[int, tuple[float, float]], *, keep: bool
+    ) -> dict[int, Proposal]:
+        """What the scheme proposes for each member of `trials` after its step, to its tolerance.
+
+        With `keep`, each proposal has what :meth:`inside` needs.
+        """
         for b, trial in trials.items():
             self._members[b].trial = trial
         with jax.enable_x64(True):
             h, rtol = np.array([self._members[b].trial for b in self._in_slot]).T
-            W, samples, report = _step(self._term, self._W, self._samples, h, rtol, self._mesh)
+            W, samples, report, mean = _step(
+                self._term, self._W, self._samples, h, rtol, keep, self._mesh
+            )
             report = jax.device_get(report)
+            if mean is not None:
+                radial = jax.device_get(mean.radial)
         self._proposed = (W, samples, report)
         proposals = {}
         for b in trials:
@@ -300,8 +375,28 @@ class Batch:
                 Coupling(*(part[slot] for part in report.coupling)),
                 None,
                 float(report.error[slot]),
+                None
+                if mean is None
+                else MeanDrift(_Stored(mean.drift, slot, self._mesh), radial[slot]),
             )
         return proposals
+
+    def inside(
+        self, b: int, state: DeviceState, proposal: Proposal, h: float, theta: float, rtol: float
+    ) -> np.ndarray:
+        """W : (n, m) of member b at the share 0 < theta < 1 of a step that was tried with
+        `keep`."""
+        assert proposal.mean is not None
+        total = self._slots[b]
+        law = (total.growth_constant, total.growth_quadratic, total.l1, 0.05 * rtol)
+        drift, radial = proposal.mean
+        with jax.enable_x64(True):
+            W = _inside(
+                np.array(law), state.W.values[state.W.slot], state.C.values[state.C.slot],
+                state.coupling.radial, MeanDrift(drift.values[drift.slot], radial),
+                np.float64(h), np.float64(theta),
+            )  # fmt: skip
+            return state.scatter(_Stored(W[None], 0, self._mesh).rows(), self._members[b].m)
 
     def accept(self, accepted: Collection[int], running: Collection[int]) -> dict[int, DeviceState]:
         """The states of the `running` members, of which those `accepted` take over their proposal.
@@ -334,7 +429,7 @@ class Batch:
         return width, placed
 
     def _used(self, b: int, W: np.ndarray) -> np.ndarray:
-        if not self._keeps_zeros:
+        if not self._preserves_dead_neurons:
             return np.arange(self._members[b].m)
         return np.flatnonzero((W != 0.0).any(axis=0))
 
@@ -360,7 +455,7 @@ class Batch:
             growth_constant=strengths("growth_constant"),
             growth_quadratic=strengths("growth_quadratic"),
             l1=strengths("l1"),
-            overlap=strengths("overlap"),
+            pair_strength=strengths("pair_strength"),
             drifts=chosen[0].drifts,
             interferes=self._interferes,
         )
@@ -398,7 +493,7 @@ class Batch:
         used = []
         for b, slot in zip(in_slot, old, strict=True):
             neurons = self._members[b].neurons
-            kept = (neurons >= 0) & (live[slot] if self._keeps_zeros else True)
+            kept = (neurons >= 0) & (live[slot] if self._preserves_dead_neurons else True)
             used.append(neurons[kept])
         self._assign_slots(in_slot)
         _, placed = self._layout(used)
@@ -450,6 +545,8 @@ class Batch:
             _Stored(self._samples.C, slot, self._mesh),
             Coupling(*(part[slot] for part in self._report.coupling)),
             RowSums(*(part[slot] for part in self._report.sums)),
+            float(self._report.stiffness[slot]),
+            self._members[b].since,
         )
 
 
@@ -461,23 +558,47 @@ def _select_on_host(chosen: np.ndarray, new: Any, old: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class BatchOfOne:
-    """A run on its own, as :class:`flow.integrators.backend.Backend` has it."""
+class BatchMember:
+    """A member of a batch, as :class:`flow.integrators.backend.Backend` has a run."""
 
     batch: Batch
+    b: int = 0
 
     @property
     def evaluations(self) -> int:
-        return self.batch.evaluations(0)
+        return self.batch.evaluations(self.b)
 
     def init(self, W: np.ndarray) -> DeviceState:
-        return self.batch.init({0: W})[0]
+        return self.batch.init({self.b: W})[self.b]
 
-    def try_step(self, state: DeviceState, h: float, rtol: float) -> Proposal:
-        return self.batch.try_steps({0: (h, rtol)})[0]
+    def try_step(self, state: DeviceState, h: float, rtol: float, *, keep: bool) -> Proposal:
+        return self.batch.try_steps({self.b: (h, rtol)}, keep=keep)[self.b]
+
+    def inside(
+        self, state: DeviceState, proposal: Proposal, h: float, theta: float, rtol: float
+    ) -> np.ndarray:
+        return self.batch.inside(self.b, state, proposal, h, theta, rtol)
 
     def accept(self, state: DeviceState, proposal: Proposal) -> DeviceState:
-        return self.batch.accept([0], [0])[0]
+        return self.batch.accept([self.b], [self.b])[self.b]
 
     def row_sums(self, state: DeviceState) -> RowSums:
         return state.sums
+
+    def dump(self, state: DeviceState) -> dict[str, np.ndarray]:
+        return {
+            "W": state.W.rows(),
+            "C": state.C.rows(),
+            "stiffness": np.array(state.stiffness),
+            **{name: np.asarray(part) for name, part in state.coupling._asdict().items()},
+            **{f"sums_{name}": np.asarray(part) for name, part in state.sums._asdict().items()},
+            "neurons": state.layout.neurons,
+            "since": np.array(state.since),
+            "evaluations": np.array(self.evaluations),
+        }
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> DeviceState:
+        return self.batch.load(self.b, arrays)
+
+    def copy(self) -> BatchMember:
+        return BatchMember(self.batch.single(self.b))

@@ -37,7 +37,7 @@ from flow.accelerator.rows import (
     scalar_dtype,
 )
 from flow.defaults import DEFAULT_RTOL
-from flow.forces import Force, Slots, sum_slots, with_jump
+from flow.forces import Force, ForceSum, sum_forces, with_jump
 from flow.integrators.schemes import (
     DAMPING,
     LONGEST_GROWTH,
@@ -85,7 +85,7 @@ class SemilinearTerm(diffrax.AbstractTerm):
     the Jacobian of f, 8 products per step."""
 
     @property
-    def has_drift(self) -> bool:
+    def couples_rows(self) -> bool:
         """Whether anything but growth and ℓ1 acts."""
         return self.rate is not None
 
@@ -174,15 +174,15 @@ def _fastest_rate(jacobian: Callable[[Array], Array], W: Array) -> Array:
 class FlowTerm(SemilinearTerm):
     """The flow of a set of forces, read from their slots. Make one with :func:`flow_term`."""
 
-    overlap: Any = 0.0
+    pair_strength: Any = 0.0
     """Strength c of the interference φ(G) = c·ReLU(G)."""
     drifts: tuple[Force, ...] = eqx.field(static=True, default=())
     """Forces with a drift that fits no other slot."""
     interferes: bool = eqx.field(static=True, default=True)
-    """Whether `overlap` may differ from 0."""
+    """Whether `pair_strength` may differ from 0."""
 
     @property
-    def has_drift(self) -> bool:
+    def couples_rows(self) -> bool:
         return self.interferes or bool(self.drifts)
 
     @property
@@ -194,16 +194,18 @@ class FlowTerm(SemilinearTerm):
         C, rho = jnp.zeros_like(W), jnp.zeros(n, scalar_dtype())
         total, squared, stiffness = rho, rho, jnp.zeros((), scalar_dtype())
         if self.interferes:
-            c = jnp.asarray(self.overlap, W.dtype)
+            c = jnp.asarray(self.pair_strength, W.dtype)
             G = jnp.matmul(W, W.T, precision=lax.Precision.HIGHEST)
             own = jnp.diagonal(G)
             relu = jnp.where(jnp.eye(n, dtype=bool), 0.0, jnp.maximum(G, 0.0))
-            total, squared = self.overlap * row_sum(relu), row_sum(relu * relu)
-            rho = jnp.where(own > 0.0, self.overlap * squared / jnp.where(own > 0.0, own, 1.0), 0.0)
+            total, squared = self.pair_strength * row_sum(relu), row_sum(relu * relu)
+            rho = jnp.where(
+                own > 0.0, self.pair_strength * squared / jnp.where(own > 0.0, own, 1.0), 0.0
+            )
             phi = jnp.where(jnp.eye(n, dtype=bool), -rho.astype(W.dtype)[:, None], c * relu)
             C = jnp.matmul(phi, W, precision=lax.Precision.HIGHEST)
             top = _top_eigenvalue(G, total > 0.0)
-            stiffness = 1.1 * (2.0 * self.overlap * top + jnp.max(total))
+            stiffness = 1.1 * (2.0 * self.pair_strength * top + jnp.max(total))
         for force in self.drifts:
             C = C - _at_full_precision(force.drift, W)
             own = _at_full_precision(force.stiffness, W)
@@ -215,7 +217,7 @@ class FlowTerm(SemilinearTerm):
             C = C - radial.astype(W.dtype)[:, None] * W
             rho = rho + radial
         coupling = Coupling(total, squared, rho)
-        return Sample(C, coupling, lax.stop_gradient(stiffness), _count(self.has_drift))
+        return Sample(C, coupling, lax.stop_gradient(stiffness), _count(self.couples_rows))
 
 
 def _top_eigenvalue(G: Array, overlapping: Array) -> Array:
@@ -234,19 +236,19 @@ def _top_eigenvalue(G: Array, overlapping: Array) -> Array:
     return lax.fori_loop(0, POWER_ITERATIONS, iterate, start)[1]
 
 
-def flow_term(forces: Sequence[Force] | Slots) -> FlowTerm:
+def flow_term(forces: Sequence[Force] | ForceSum) -> FlowTerm:
     """The term of dW/dt = Σ forces, for W : (n, m); TypeError for anything that is not a force.
 
     Source: theory/README, section 1.
     """
-    slots = forces if isinstance(forces, Slots) else sum_slots(forces)
+    slots = forces if isinstance(forces, ForceSum) else sum_forces(forces)
     return FlowTerm(
         growth_constant=slots.growth_constant,
         growth_quadratic=slots.growth_quadratic,
         l1=slots.l1,
-        overlap=slots.overlap,
+        pair_strength=slots.pair_strength,
         drifts=slots.drifts,
-        interferes=slots.overlap != 0.0,
+        interferes=slots.pair_strength != 0.0,
     )
 
 
@@ -384,7 +386,7 @@ class ProximalChebyshevSolver(diffrax.AbstractAdaptiveSolver):
             scalar(x) for x in (term.growth_constant, term.growth_quadratic, term.l1)
         ] + [scalar(0.05 * self.rtol)])  # fmt: skip
         rho0 = start.coupling.radial
-        if not term.has_drift:
+        if not term.couples_rows:
             y1, row_error = advance_rows(y0, start.C, jnp.ones_like(h), rho0, rho0, h, *equation)
             P, R, end = start.C, rho0, start
         else:

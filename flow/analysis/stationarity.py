@@ -9,20 +9,34 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-from flow.forces import Force, Slots, sum_slots, velocity
+from flow.forces import Force, ForceSum, Growth, sum_forces, velocity
 from flow.results.certificate import Certificate
 
+MOST_WITHOUT_L1 = 2**20
+"""Weights beyond which the curvature of a W that is full is not looked for: Lanczos keeps twenty
+vectors of that size."""
+ROUNDING = 256.0
+"""Rounding errors of dW/dt at rest, in units of the precision and of the largest terms: what the
+row
+solver leaves is up to a hundred of them."""
 DENSE_HESSIAN = 1200
 """Non-zeros up to which the Hessian is formed; beyond, its lowest eigenvalue comes by Lanczos."""
+DENSE_HESSIAN_OF_DRIFTS = 100
+"""The same where a force has a general drift, of which every column costs two evaluations."""
 
 
-def default_tolerance(slots: Slots, dtype: np.dtype) -> float:
-    """1e-6·max(λ, 1e-3·c); in float32 no tighter than rounding allows, 1e-5·c."""
-    tolerance = 1e-6 * max(slots.l1, 1e-3 * slots.scale)
-    return max(tolerance, 1e-5 * slots.scale) if dtype == np.float32 else tolerance
+def default_tolerance(slots: ForceSum, dtype: np.dtype) -> float:
+    """1e-6·λ, without ℓ1 1e-9·c; no tighter than rounding allows (:func:`resolution`)."""
+    wanted = 1e-6 * slots.l1 if slots.l1 > 0.0 else 1e-9 * slots.scale
+    return max(wanted, resolution(slots, dtype))
 
 
-def hessian_product(slots: Slots, W: np.ndarray, V: np.ndarray) -> np.ndarray:
+def resolution(slots: ForceSum, dtype: np.dtype) -> float:
+    """The size of |dW/dt| that rounding leaves at rest: 1e-5·c in float32, 7e-15·c in float64."""
+    return slots.scale * (1e-5 if dtype == np.float32 else 32.0 * float(np.finfo(float).eps))
+
+
+def hessian_product(slots: ForceSum, W: np.ndarray, V: np.ndarray) -> np.ndarray:
     """Hessian of the smooth energy at W applied to V, (n, m).
 
     Exact for growth and overlap slots (one-sided where G_ij = 0); central differences of the
@@ -32,12 +46,12 @@ def hessian_product(slots: Slots, W: np.ndarray, V: np.ndarray) -> np.ndarray:
     growth = slots.growth_constant - slots.growth_quadratic * squared
     product = 2.0 * slots.growth_quadratic * np.sum(W * V, axis=1)[:, None] * W
     product -= growth[:, None] * V
-    if slots.overlap:
+    if slots.pair_strength:
         G = W @ W.T
         np.fill_diagonal(G, 0.0)
         change = V @ W.T
         change = np.where(G > 0.0, change + change.T, 0.0)
-        product += slots.overlap * (change @ W + np.maximum(G, 0.0) @ V)
+        product += slots.pair_strength * (change @ W + np.maximum(G, 0.0) @ V)
     if slots.drifts:
         size = float(np.linalg.norm(V))
         step = 1e-6 * max(1.0, float(np.linalg.norm(W))) / size if size else 1.0
@@ -46,25 +60,28 @@ def hessian_product(slots: Slots, W: np.ndarray, V: np.ndarray) -> np.ndarray:
     return product
 
 
-def lowest_curvature(slots: Slots, W: np.ndarray) -> float:
+def lowest_curvature(slots: ForceSum, W: np.ndarray) -> float:
     """Lowest eigenvalue of the energy's Hessian on the non-zeros of W; +inf where W = 0.
 
-    The ℓ1 energy is linear there and adds nothing. NaN if Lanczos does not converge.
+    The ℓ1 energy is linear there and adds nothing. NaN if Lanczos does not converge, or where
+    W is too large for it.
     """
     W = np.asarray(W, np.float64)
-    if slots.keeps_zeros:
+    if slots.preserves_dead_neurons:
         W = W[:, W.any(axis=0)]
     rows, columns = np.nonzero(W)
     size = rows.size
     if size == 0:
         return math.inf
+    if slots.l1 == 0.0 and size > MOST_WITHOUT_L1:
+        return math.nan
 
     def apply(v: np.ndarray) -> np.ndarray:
         V = np.zeros_like(W)
         V[rows, columns] = np.asarray(v).ravel()
         return hessian_product(slots, W, V)[rows, columns]
 
-    if size <= DENSE_HESSIAN:
+    if size <= (DENSE_HESSIAN_OF_DRIFTS if slots.drifts else DENSE_HESSIAN):
         H = (
             np.stack([apply(e) for e in np.eye(size)])
             if slots.drifts
@@ -72,15 +89,23 @@ def lowest_curvature(slots: Slots, W: np.ndarray) -> float:
         )
         return float(eigh(0.5 * (H + H.T), eigvals_only=True, subset_by_index=[0, 0])[0])
     start = np.random.default_rng(0).normal(size=size)
-    operator = LinearOperator((size, size), matvec=apply, dtype=np.float64)
+    # Without ℓ1 rest points form manifolds, along which the curvature is zero: it is found to a
+    # thousandth of the fastest rate then. A Ritz value is never below the lowest eigenvalue.
+    shift, accuracy = (slots.scale, 1e-3) if slots.l1 == 0.0 else (0.0, 0.0)
+
+    def shifted(v: np.ndarray) -> np.ndarray:
+        return apply(v) + shift * np.asarray(v).ravel()
+
+    operator = LinearOperator((size, size), matvec=shifted, dtype=np.float64)
     try:
-        return float(eigsh(operator, k=1, which="SA", v0=start, return_eigenvectors=False)[0])
+        found = eigsh(operator, k=1, which="SA", v0=start, tol=accuracy, return_eigenvectors=False)
     except ArpackNoConvergence:
         return math.nan
+    return float(found[0]) - shift
 
 
 def _dense_hessian(
-    slots: Slots, W: np.ndarray, rows: np.ndarray, columns: np.ndarray
+    slots: ForceSum, W: np.ndarray, rows: np.ndarray, columns: np.ndarray
 ) -> np.ndarray:
     """The matrix of :func:`hessian_product` on the non-zeros, growth and overlap slots only.
 
@@ -95,17 +120,19 @@ def _dense_hessian(
     w = W[rows, columns]
     H = np.where(same_row, 2.0 * slots.growth_quadratic * np.outer(w, w), 0.0)
     H[np.diag_indices(rows.size)] -= growth[rows]
-    if slots.overlap:
+    if slots.pair_strength:
         G = W @ W.T
         np.fill_diagonal(G, 0.0)
         active = G > 0.0
         crossed = W[rows[None, :], columns[:, None]] * W[rows[:, None], columns[None, :]]
-        H += slots.overlap * np.where(active[rows[:, None], rows[None, :]], crossed, 0.0)
-        H += slots.overlap * np.where(same_column, np.maximum(G, 0.0)[rows[:, None], rows], 0.0)
+        H += slots.pair_strength * np.where(active[rows[:, None], rows[None, :]], crossed, 0.0)
+        H += slots.pair_strength * np.where(
+            same_column, np.maximum(G, 0.0)[rows[:, None], rows], 0.0
+        )
         for i in np.unique(rows):
             own = np.flatnonzero(rows == i)
             others = W[active[i]][:, columns[own]]
-            H[np.ix_(own, own)] += slots.overlap * (others.T @ others)
+            H[np.ix_(own, own)] += slots.pair_strength * (others.T @ others)
     return H
 
 
@@ -117,10 +144,23 @@ def certify(
     residual = max |dW/dt| by :func:`flow.forces.velocity`; the curvature, where it is asked for,
     by :func:`lowest_curvature`. Source: theory/README, sections 1 and 4.
     """
-    slots = sum_slots(forces)
-    if slots.keeps_zeros:
+    slots = sum_forces(forces)
+    if slots.preserves_dead_neurons:
         live = W.any(axis=0)
         W = W if live.all() else W[:, live]  # dead neurons are at rest
     residual = float(np.max(np.abs(velocity(forces, W)), initial=0.0))
     lowest = lowest_curvature(slots, W) if curvature else math.nan
-    return Certificate(residual, tolerance, lowest, -1e-6 * slots.scale)
+    rounding = ROUNDING * float(np.finfo(W.dtype).eps) * _largest_terms(forces, slots, W)
+    floor = -slots.scale * (1e-4 if W.dtype == np.float32 else 1e-6)
+    return Certificate(residual, tolerance, lowest, floor, rounding)
+
+
+def _largest_terms(forces: Sequence[Force], slots: ForceSum, W: np.ndarray) -> float:
+    """The largest sum of the sizes of what adds up to a dW_ik/dt, before anything cancels."""
+    squared = np.sum(W * W, axis=1)[:, None]
+    growth = abs(slots.growth_constant) + slots.growth_quadratic * squared
+    terms = growth * np.abs(W) + slots.l1
+    for force in forces:
+        if force.l1 == 0.0 and force.growth == Growth():
+            terms = terms + np.abs(force.rate(W))
+    return float(np.max(terms, initial=0.0))

@@ -15,14 +15,13 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import arg
-
 from flow.cli.flags import (
     InputError,
     check_output,
     choice,
     exit_code,
     file_name,
+    named_flags,
     number,
     parse_flags,
     whole,
@@ -35,18 +34,15 @@ PROG = "python -m flow.edit"
 
 
 @dataclass(frozen=True)
+@named_flags
 class Common:
     """Which W is edited, and where the result goes."""
 
-    init_time: Annotated[
-        float | None,
-        number("init-time", "a flow time >= 0"),
-        arg(help_behavior_hint="(default: the last)"),
-    ] = None
-    """which of the saved times of the file to edit"""
-    out: Annotated[Path | None, file_name("out", ".npz"), arg(help_behavior_hint="(required)")] = (
+    init_time: Annotated[float | None, number("a flow time >= 0", hint="(default: the last)")] = (
         None
     )
+    """which of the saved times of the file to edit"""
+    out: Annotated[Path | None, file_name(".npz", hint="(required)")] = None
     """file for the edited W"""
     overwrite: bool = False
     """replace the file if it exists"""
@@ -60,6 +56,7 @@ class Show:
 
 
 @dataclass(frozen=True)
+@named_flags
 class Duplicate:
     """Put a copy of a neuron beside it, both with weights / √2, and noise on their non-zeros.
 
@@ -67,54 +64,49 @@ class Duplicate:
     as they were up to the noise.
     """
 
-    neuron: Annotated[
-        int | None,
-        whole("neuron", 0),
-        arg(help_behavior_hint="(default: the first with two features)"),
-    ] = None
+    neuron: Annotated[int | None, whole(0, hint="(default: the first with two features)")] = None
     """which neuron, from 0"""
-    noise: Annotated[float, number("noise", "a number >= 0")] = 0.01
+    noise: Annotated[float, number("a number >= 0")] = 0.01
     """standard deviation of the noise"""
-    seed: Annotated[int, whole("seed", 0)] = 0
+    seed: Annotated[int, whole(0)] = 0
     """seed of the noise"""
     common: Common = Common()
 
 
 @dataclass(frozen=True)
+@named_flags
 class Flip:
     """Turn the sign of one weight: a benign collision into a malign one, or back."""
 
-    feature: Annotated[int | None, whole("feature", 0), arg(help_behavior_hint="(required)")] = None
+    feature: Annotated[int | None, whole(0, hint="(required)")] = None
     """which row, from 0"""
-    neuron: Annotated[int | None, whole("neuron", 0), arg(help_behavior_hint="(required)")] = None
+    neuron: Annotated[int | None, whole(0, hint="(required)")] = None
     """which column, from 0"""
     common: Common = Common()
 
 
 @dataclass(frozen=True)
+@named_flags
 class Permute:
     """Shuffle neurons or features; the flow does not care, which is a test of everything else."""
 
-    what: Annotated[str, choice("what", ("neurons", "features"))] = "neurons"
+    what: Annotated[str, choice(("neurons", "features"))] = "neurons"
     """what is shuffled"""
-    seed: Annotated[int, whole("seed", 0)] = 0
+    seed: Annotated[int, whole(0)] = 0
     """seed of the shuffle"""
     common: Common = Common()
 
 
 @dataclass(frozen=True)
+@named_flags
 class Rescale:
     """Multiply W, one feature of it, or one neuron of it."""
 
-    factor: Annotated[float, number("factor", "a number >= 0")] = 1.0
+    factor: Annotated[float, number("a number >= 0")] = 1.0
     """by how much"""
-    feature: Annotated[
-        int | None, whole("feature", 0), arg(help_behavior_hint="(default: all)")
-    ] = None
+    feature: Annotated[int | None, whole(0, hint="(default: all)")] = None
     """which row, from 0"""
-    neuron: Annotated[int | None, whole("neuron", 0), arg(help_behavior_hint="(default: all)")] = (
-        None
-    )
+    neuron: Annotated[int | None, whole(0, hint="(default: all)")] = None
     """which column, from 0"""
     common: Common = Common()
 

@@ -9,8 +9,9 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
@@ -61,134 +62,165 @@ def shows_bar(progress: bool, quiet: bool, asked: bool) -> bool:
 # Values ------------------------------------------------------------------------------------------
 
 
-def value_spec(
-    flag: str, metavar: str, read: Callable[[str], Any]
-) -> PrimitiveConstructorSpec[Any]:
-    """One value of a flag; any number of tokens is taken in, to refuse the wrong ones here."""
+@dataclass(frozen=True)
+class Value:
+    """What a flag takes. In the annotation of a field it learns its name: :func:`named_flags`."""
 
-    def instance(tokens: list[str]) -> Any:
-        if len(tokens) != 1:
-            raise InputError(f"--{flag}: expected one value, got {' '.join(tokens) or 'none'}")
-        return read(tokens[0])
+    metavar: str
+    read: Callable[[list[str]], Any]
+    """From the words that follow the flag, all that there are; ValueError for the wrong ones."""
+    hint: str = ""
+    """What help says of the default, where that is None."""
 
-    return PrimitiveConstructorSpec(
-        nargs="*",
-        metavar=metavar,
-        instance_from_str=instance,
-        is_instance=lambda value: True,
-        str_from_instance=lambda value: [] if value is None else [str(value)],
-    )
+    def spec(self, flag: str) -> PrimitiveConstructorSpec[Any]:
+        """The same for tyro; what is refused is an InputError that names the flag."""
+
+        def instance(words: list[str]) -> Any:
+            try:
+                return self.read(words)
+            except ValueError as error:
+                raise InputError(f"--{flag}: {error}") from error
+
+        return PrimitiveConstructorSpec(
+            nargs="*",  # so that a wrong number of words is refused here as well
+            metavar=self.metavar,
+            instance_from_str=instance,
+            is_instance=lambda value: True,
+            str_from_instance=_words,
+        )
 
 
-def whole(flag: str, low: int) -> PrimitiveConstructorSpec[Any]:
+def _words(value: Any) -> list[str]:
+    if value is None:
+        return []
+    return [str(part) for part in value] if isinstance(value, tuple) else [str(value)]
+
+
+Group = TypeVar("Group")
+
+
+def named_flags(group: type[Group]) -> type[Group]:
+    """Give every :class:`Value` in the annotations of a class the name of its field as a flag."""
+    for name, hint in get_type_hints(group, include_extras=True).items():
+        group.__annotations__[name] = _named(hint, name.replace("_", "-"))
+    return group
+
+
+def _named(hint: Any, flag: str) -> Any:
+    if get_origin(hint) is not Annotated:
+        return hint
+    kind, value = get_args(hint)
+    annotated: Any = Annotated
+    if value.hint:
+        return annotated[kind, value.spec(flag), tyro.conf.arg(help_behavior_hint=value.hint)]
+    return annotated[kind, value.spec(flag)]
+
+
+def value(metavar: str, read: Callable[[str], Any], *, hint: str = "") -> Value:
+    """A single word."""
+
+    def read_one(words: list[str]) -> Any:
+        if len(words) != 1:
+            raise ValueError(f"expected one value, got {' '.join(words) or 'none'}")
+        return read(words[0])
+
+    return Value(metavar, read_one, hint)
+
+
+def whole(low: int, *, hint: str = "") -> Value:
     """A whole number >= low."""
 
-    def read(token: str) -> int:
+    def read(word: str) -> int:
         try:
-            value = int(token)
+            found = int(word)
         except ValueError:
-            value = low - 1
-        if value < low:
-            raise InputError(f"--{flag}: expected a whole number >= {low}, got {token!r}")
-        return value
+            found = low - 1
+        if found < low:
+            raise ValueError(f"expected a whole number >= {low}, got {word!r}")
+        return found
 
-    return value_spec(flag, "N", read)
+    return value("N", read, hint=hint)
 
 
 def number(
-    flag: str, what: str, *, low: float = 0.0, high: float = math.inf, remedy: str = ""
-) -> PrimitiveConstructorSpec[Any]:
+    what: str, *, low: float = 0.0, high: float = math.inf, remedy: str = "", hint: str = ""
+) -> Value:
     """A finite number in [low, high); (low, high) where `what` says "> 0"."""
 
-    def read(token: str) -> float:
+    def read(word: str) -> float:
         try:
-            value = float(token)
+            found = float(word)
         except ValueError:
-            value = math.nan
-        inside = low < value < high if "> 0" in what else low <= value < high
+            found = math.nan
+        inside = low < found < high if "> 0" in what else low <= found < high
         if not inside:
-            raise InputError(f"--{flag}: expected {what}, got {token!r}{remedy}")
-        return value
+            raise ValueError(f"expected {what}, got {word!r}{remedy}")
+        return found
 
-    return value_spec(flag, "X", read)
+    return value("X", read, hint=hint)
 
 
-def choice(flag: str, choices: Sequence[str]) -> PrimitiveConstructorSpec[Any]:
+def choice(choices: Sequence[str], *, hint: str = "") -> Value:
     """One of some words."""
 
-    def read(token: str) -> str:
-        if token not in choices:
-            raise InputError(
-                f"--{flag}: expected one of {', '.join(choices)}, got {token!r}"
-                f"{nearest(token, choices)}"
+    def read(word: str) -> str:
+        if word not in choices:
+            raise ValueError(
+                f"expected one of {', '.join(choices)}, got {word!r}{nearest(word, choices)}"
             )
-        return token
+        return word
 
-    return value_spec(flag, "{" + ",".join(choices) + "}", read)
+    return value("{" + ",".join(choices) + "}", read, hint=hint)
 
 
-def file_name(flag: str, *suffixes: str) -> PrimitiveConstructorSpec[Any]:
+def file_name(*suffixes: str, hint: str = "") -> Value:
     """A path whose name has one of the suffixes."""
 
-    def read(token: str) -> Path:
-        path = Path(token)
-        if not token or (suffixes and path.suffix.lower() not in suffixes):
-            raise InputError(
-                f"--{flag}: expected a file name that ends in {' or '.join(suffixes) or 'anything'}"
-                f", got {token!r}"
+    def read(word: str) -> Path:
+        path = Path(word)
+        if not word or path.suffix.lower() not in suffixes:
+            raise ValueError(
+                f"expected a file name that ends in {' or '.join(suffixes)}, got {word!r}"
             )
         return path
 
-    return value_spec(flag, f"FILE{suffixes[0]}" if suffixes else "FILE", read)
+    return value(f"FILE{suffixes[0]}", read, hint=hint)
 
 
-def _degrees(token: str) -> int:
+def _degrees(word: str) -> int:
     try:
-        return check_degrees(float(token))
+        return check_degrees(float(word))
     except ValueError as error:
-        raise InputError(f"--degrees: expected {DEGREES}, got {token!r}") from error
+        raise ValueError(f"expected {DEGREES}, got {word!r}") from error
 
 
-DEGREES_OF_FREEDOM = value_spec("degrees", "N", _degrees)
-"""--degrees of Student-t noise."""
-MaxSeconds = Annotated[
-    float | None,
-    number("max-seconds", "a number of seconds > 0"),
-    tyro.conf.arg(help_behavior_hint="(default: no limit)"),
-]
-"""--max-seconds."""
-SavedRun = Annotated[
-    Path | None,
-    file_name("out", ".npz"),
-    tyro.conf.arg(help_behavior_hint="(default: not saved)"),
-]
-"""--out of a run."""
-
-
-def _save_times(tokens: list[str]) -> tuple[str, ...]:
+def _save_times(words: list[str]) -> tuple[str, ...]:
     """Times, or the single word log:N, checked but still as text: log:N needs the end."""
-    words = [word for token in tokens for word in token.split(",")]
-    expected = "--save-at: expected increasing flow times >= 0, or log:N with N >= 1"
-    if len(words) == 1 and words[0].startswith("log:"):
-        if not words[0][4:].isdecimal() or int(words[0][4:]) < 1:
-            raise InputError(f"{expected}, got {words[0]!r}")
-        return tuple(words)
+    parts = [part for word in words for part in word.split(",")]
+    expected = "expected increasing flow times >= 0, or log:N with N >= 1"
+    if len(parts) == 1 and parts[0].startswith("log:"):
+        if not parts[0][4:].isdecimal() or int(parts[0][4:]) < 1:
+            raise ValueError(f"{expected}, got {parts[0]!r}")
+        return tuple(parts)
     try:
-        times = [float(word) for word in words]
+        times = [float(part) for part in parts]
     except ValueError:
         times = []
     if not times or not all(0.0 <= t < math.inf for t in times) or times != sorted(set(times)):
-        raise InputError(f"{expected}, got {' '.join(tokens) or 'nothing'!r}")
-    return tuple(words)
+        raise ValueError(f"{expected}, got {' '.join(words) or 'nothing'!r}")
+    return tuple(parts)
 
 
-SAVE_TIMES: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
-    nargs="*",
-    metavar="T ... | log:N",
-    instance_from_str=_save_times,
-    is_instance=lambda value: True,
-    str_from_instance=lambda value: [] if value is None else list(value),
-)
+Degrees = Annotated[int, value("N", _degrees)]
+"""Degrees of freedom of Student-t noise."""
+MaxSeconds = Annotated[float | None, number("a number of seconds > 0", hint="(default: no limit)")]
+"""A limit on wall-clock time."""
+SavedRun = Annotated[Path | None, file_name(".npz", hint="(default: not saved)")]
+"""The file of a run."""
+SaveTimes = Annotated[
+    tuple[str, ...] | None, Value("T ... | log:N", _save_times, "(default: start and end)")
+]
+"""Flow times at which W is kept."""
 
 
 def check_output(flag: str, path: Path, *, overwrite: bool) -> None:

@@ -4,24 +4,23 @@ Nothing here imports NumPy, so that help and complaints come at once.
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
-
-from tyro.conf import arg
-from tyro.constructors import PrimitiveConstructorSpec
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from flow.cli.flags import (
-    DEGREES_OF_FREEDOM,
-    SAVE_TIMES,
+    Degrees,
     InputError,
     MaxSeconds,
     SavedRun,
+    SaveTimes,
+    Value,
     choice,
     file_name,
     flag_names,
+    named_flags,
     nearest,
     number,
     one_line,
@@ -41,45 +40,37 @@ from flow.defaults import (
 def _subsets(tokens: list[str]) -> tuple[str, ...]:
     for token in tokens:
         if token not in FORCE_SETS:
-            raise InputError(
-                f"--subsets: expected some of {', '.join(FORCE_SETS)}, got {token!r}"
+            raise ValueError(
+                f"expected some of {', '.join(FORCE_SETS)}, got {token!r}"
                 f"{nearest(token, FORCE_SETS)}"
             )
     if not tokens or len(set(tokens)) < len(tokens):
-        raise InputError(
-            f"--subsets: expected different subsets, at least one, got {' '.join(tokens) or 'none'}"
+        raise ValueError(
+            f"expected different subsets, at least one, got {' '.join(tokens) or 'none'}"
         )
     return tuple(tokens)
-
-
-_SUBSETS: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
-    nargs="*",
-    metavar="NAME ...",
-    instance_from_str=_subsets,
-    is_instance=lambda value: True,
-    str_from_instance=list,
-)
 
 
 # Groups ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
+@named_flags
 class ProblemFlags:
     """What is simulated: dW/dt = feature benefit - interference - lam sign(W)."""
 
-    n: Annotated[int, whole("n", 1)] = 256
+    n: Annotated[int, whole(1)] = 256
     """features, the rows of W"""
-    m: Annotated[int, whole("m", 1)] = 1024
+    m: Annotated[int, whole(1)] = 1024
     """neurons, the columns of W"""
     lam: Annotated[
         float,
-        number("lam", "a number >= 0", remedy="; --no-regularization switches the force off"),
+        number("a number >= 0", remedy="; --no-regularization switches the force off"),
     ] = 0.01
     """strength λ of the l1 regularization"""
-    c: Annotated[float, number("c", "a number >= 0")] = 1.0
+    c: Annotated[float, number("a number >= 0")] = 1.0
     """strength of feature benefit and interference; the paper's loss has 4, its text 1"""
-    dtype: Annotated[str, choice("dtype", DTYPES)] = "float64"
+    dtype: Annotated[str, choice(DTYPES)] = "float64"
     """precision of W"""
 
 
@@ -96,92 +87,78 @@ class ForceFlags:
 
 
 @dataclass(frozen=True)
+@named_flags
 class NoiseFlags:
     """Noise on the hidden layer: feature benefit and interference averaged over it."""
 
-    noise: Annotated[str, choice("noise", ("none", *NOISE_LAWS))] = "none"
+    noise: Annotated[str, choice(("none", *NOISE_LAWS))] = "none"
     """its distribution, the same on every neuron and independent"""
-    sigma: Annotated[float, number("sigma", "a number >= 0 and < 1e100", high=1e100)] = 0.1
+    sigma: Annotated[float, number("a number >= 0 and < 1e100", high=1e100)] = 0.1
     """its standard deviation"""
-    degrees: Annotated[int, DEGREES_OF_FREEDOM] = DEFAULT_DEGREES
+    degrees: Degrees = DEFAULT_DEGREES
     """degrees of freedom of student-t, odd"""
 
 
 @dataclass(frozen=True)
+@named_flags
 class StartFlags:
     """Where W starts: random, or from a file."""
 
-    seed: Annotated[int, whole("seed", 0)] = 0
+    seed: Annotated[int, whole(0)] = 0
     """seed of the normal start"""
-    scale: Annotated[float, number("scale", "a number >= 0")] = 1.0
+    scale: Annotated[float, number("a number >= 0")] = 1.0
     """entries have standard deviation scale/√m; the paper's figure 2 has 0.9"""
-    init: Annotated[
-        Path | None, file_name("init", ".npz"), arg(help_behavior_hint="(default: random start)")
-    ] = None
+    init: Annotated[Path | None, file_name(".npz", hint="(default: random start)")] = None
     """start from this run or edited W instead; its clock and step go on"""
-    init_time: Annotated[
-        float | None,
-        number("init-time", "a flow time >= 0"),
-        arg(help_behavior_hint="(default: its last)"),
-    ] = None
+    init_time: Annotated[float | None, number("a flow time >= 0", hint="(default: its last)")] = (
+        None
+    )
     """which of the saved times of the --init file to start from"""
 
 
 @dataclass(frozen=True)
+@named_flags
 class IntegrationFlags:
     """How far, how exactly, and what is kept."""
 
-    t_end: Annotated[
-        float | None,
-        number("t-end", "a flow time >= 0"),
-        arg(help_behavior_hint="(default: until at rest)"),
-    ] = None
+    t_end: Annotated[float | None, number("a flow time >= 0", hint="(default: until at rest)")] = (
+        None
+    )
     """flow time to stop at"""
-    rtol: Annotated[float, number("rtol", "a number > 0 and < 1", high=1.0)] = DEFAULT_RTOL
+    rtol: Annotated[float, number("a number > 0 and < 1", high=1.0)] = DEFAULT_RTOL
     """bound on the error of a step, per encoding"""
-    backend: Annotated[str, choice("backend", BACKENDS)] = "auto"
+    backend: Annotated[str, choice(BACKENDS)] = "auto"
     """auto is exact (closed form) where rows do not act on each other, else numba"""
-    save_at: Annotated[
-        tuple[str, ...] | None,
-        SAVE_TIMES,
-        arg(help_behavior_hint="(default: start and end)"),
-    ] = None
+    save_at: SaveTimes = None
     """flow times at which W is kept; log:N spaces N evenly in log t up to --t-end, or to 1/λ"""
-    max_steps: Annotated[int, whole("max-steps", 1)] = 100_000
+    max_steps: Annotated[int, whole(1)] = 100_000
     """give up after so many steps"""
     max_seconds: MaxSeconds = None
     """give up after so much time"""
 
 
 @dataclass(frozen=True)
+@named_flags
 class OutputFlags:
     """What is written and shown."""
 
     out: SavedRun = None
     """save the run here; --init continues from it"""
-    plot: Annotated[
-        Path | None,
-        file_name("plot", ".png", ".pdf", ".svg"),
-        arg(help_behavior_hint="(default: none)"),
-    ] = None
+    plot: Annotated[Path | None, file_name(".png", ".pdf", ".svg", hint="(default: none)")] = None
     """draw the run: weights, norms, energies, final W"""
-    animate: Annotated[
-        Path | None,
-        file_name("animate", ".gif", ".mp4"),
-        arg(help_behavior_hint="(default: none)"),
-    ] = None
+    animate: Annotated[Path | None, file_name(".gif", ".mp4", hint="(default: none)")] = None
     """film of W and the energies; mp4 needs ffmpeg"""
-    bipartite: Annotated[
-        Path | None,
-        file_name("bipartite", ".png", ".pdf", ".svg"),
-        arg(help_behavior_hint="(default: none)"),
-    ] = None
+    bipartite: Annotated[Path | None, file_name(".png", ".pdf", ".svg", hint="(default: none)")] = (
+        None
+    )
     """draw which feature is on which neuron at the end"""
     overwrite: bool = False
     """replace files that exist"""
     census: bool = False
     """log deaths and revivals of weights (saved with --out), and add the collisions of the start
     and what became of the winners to the summary"""
+    superposition: bool = False
+    """add to the summary how far directions and neurons are shared at the end"""
     progress: bool = True
     """show a bar in flow time (on a terminal only, unless asked for)"""
     quiet: bool = False
@@ -189,12 +166,11 @@ class OutputFlags:
 
 
 @dataclass(frozen=True)
+@named_flags
 class FileFlags:
     """Flags from a file."""
 
-    config: Annotated[
-        Path | None, file_name("config", ".toml"), arg(help_behavior_hint="(default: none)")
-    ] = None
+    config: Annotated[Path | None, file_name(".toml", hint="(default: none)")] = None
     """TOML file with flags as keys, such as `n = 64`, `interference = false`; flags win"""
 
 
@@ -212,10 +188,11 @@ class SimulateOptions:
 
 
 @dataclass(frozen=True)
+@named_flags
 class ComparisonFlags:
     """Which runs stand side by side."""
 
-    subsets: Annotated[tuple[str, ...], _SUBSETS] = (
+    subsets: Annotated[tuple[str, ...], Value("NAME ...", _subsets)] = (
         "all",
         "no-interference",
         "no-regularization",
@@ -339,52 +316,99 @@ def _tokens(path: Path, names: dict[str, bool]) -> list[str]:
     return tokens
 
 
+# Settings that make others void ------------------------------------------------------------------
+
+
+class Conflict(NamedTuple):
+    """A flag that is refused, with a reason, where something else makes it void."""
+
+    flag: str
+    made_void_by: tuple[str, ...]
+    """Flags that do. What the --config file sets may be made void by a flag: flags win."""
+    where: Callable[[Any], bool]
+    """Whether they do, given all options."""
+    message: str
+    """The reason; options are filled in as `o`."""
+
+
+_NO_FORCE = (
+    "expected a force for --{flag} to {act}, got --no-feature-benefit and --no-interference; leave "
+    "one of the three out"
+)
+_BOTH = "expected --init or --{flag}, got both; a start from a file is not drawn"
+
+CONFLICTS = (
+    Conflict(
+        "sigma",
+        ("noise",),
+        lambda o: o.noise.noise == "none",
+        "--sigma: expected --noise with it, got none; add --noise bipolar",
+    ),
+    Conflict(
+        "degrees",
+        ("noise",),
+        lambda o: o.noise.noise != "student-t",
+        "--degrees: expected --noise student-t with it, got {o.noise.noise}; leave out",
+    ),
+    Conflict("seed", ("init",), lambda o: o.start.init is not None, _BOTH.format(flag="seed")),
+    Conflict("scale", ("init",), lambda o: o.start.init is not None, _BOTH.format(flag="scale")),
+    Conflict(
+        "init-time",
+        (),
+        lambda o: o.start.init is None,
+        "--init-time: expected --init FILE.npz with it, got none; add it",
+    ),
+    Conflict(
+        "progress",
+        ("quiet",),
+        lambda o: o.output.quiet and o.output.progress,
+        "expected --quiet or --progress, got both; leave one of them out",
+    ),
+)
+"""Of every command."""
+
+CONFLICTS_OF_A_RUN = (
+    Conflict(
+        "lam",
+        ("regularization",),
+        lambda o: not o.forces.regularization,
+        "expected --lam or --no-regularization, got both; leave one of them out",
+    ),
+    Conflict(
+        "c",
+        ("feature-benefit", "interference"),
+        lambda o: not (o.forces.feature_benefit or o.forces.interference),
+        _NO_FORCE.format(flag="c", act="scale"),
+    ),
+    Conflict(
+        "noise",
+        ("feature-benefit", "interference"),
+        lambda o: not (o.forces.feature_benefit or o.forces.interference),
+        _NO_FORCE.format(flag="noise", act="act on"),
+    ),
+    Conflict(
+        "backend",
+        (),
+        lambda o: o.integration.backend == "exact" and o.noise.noise != "none",
+        "--backend: expected numba, diffrax or auto with --noise, got 'exact'; under noise rows "
+        "have no closed form",
+    ),
+    Conflict(
+        "backend",
+        (),
+        lambda o: o.integration.backend == "exact" and o.forces.interference,
+        "--backend: expected numba or auto with interference on, got 'exact'; add "
+        "--no-interference, under which rows have a closed form",
+    ),
+)
+"""Of a single run, whose forces have switches."""
+
+
 def _check_conflicts(options: SimulateOptions | CompareOptions, given: Given) -> None:
-    """Refuse a setting that something else makes void.
-
-    What the --config file sets may be made void by a flag: flags win.
-    """
-
-    def void(setting: str, *by: str) -> bool:
-        both_in_config = setting in given.config and all(name in given.config for name in by)
-        return setting in given.flags or (both_in_config and given.flags.isdisjoint(by))
-
-    if isinstance(options, SimulateOptions):
-        forces = options.forces
-        if not forces.regularization and void("lam", "regularization"):
-            raise InputError(
-                "expected --lam or --no-regularization, got both; leave one of them out"
-            )
-        if not (forces.feature_benefit or forces.interference):
-            for flag, purpose in (("c", "scale"), ("noise", "act on")):
-                if void(flag, "feature-benefit", "interference"):
-                    raise InputError(
-                        f"expected a force for --{flag} to {purpose}, got --no-feature-benefit and "
-                        "--no-interference; leave one of the three out"
-                    )
-        if options.integration.backend == "exact" and options.noise.noise != "none":
-            raise InputError(
-                "--backend: expected numba, diffrax or auto with --noise, got 'exact'; under noise "
-                "rows have no closed form"
-            )
-        if options.integration.backend == "exact" and forces.interference:
-            raise InputError(
-                "--backend: expected numba or auto with interference on, got 'exact'; "
-                "add --no-interference, under which rows have a closed form"
-            )
-    if options.noise.noise == "none" and void("sigma", "noise"):
-        raise InputError("--sigma: expected --noise with it, got none; add --noise bipolar")
-    if options.noise.noise != "student-t" and void("degrees", "noise"):
-        raise InputError(
-            f"--degrees: expected --noise student-t with it, got {options.noise.noise}; leave out"
-        )
-    if options.start.init is not None:
-        for setting in ("seed", "scale"):
-            if void(setting, "init"):
-                raise InputError(
-                    f"expected --init or --{setting}, got both; a start from a file is not drawn"
-                )
-    elif "init-time" in given:
-        raise InputError("--init-time: expected --init FILE.npz with it, got none; add it")
-    if options.output.quiet and "progress" in given.flags and options.output.progress:
-        raise InputError("expected --quiet or --progress, got both; leave one of them out")
+    """InputError for the first setting that something else makes void."""
+    single = CONFLICTS_OF_A_RUN if isinstance(options, SimulateOptions) else ()
+    for flag, made_void_by, where, message in (*single, *CONFLICTS):
+        in_config = flag in given.config and all(name in given.config for name in made_void_by)
+        is_set = flag in given.flags or (in_config and given.flags.isdisjoint(made_void_by))
+        if is_set and where(options):
+            raise InputError(message.format(o=options))

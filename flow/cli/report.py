@@ -1,4 +1,4 @@
-"""What is said about finished runs: a summary of one, a table of several."""
+"""Text about finished runs: a summary of one, a table of several."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from flow.analysis.states import (
     winners,
 )
 from flow.analysis.statistics import standard_error
+from flow.analysis.superposition import alignment, geometry
 from flow.results.trajectory import Trajectory
 
 FATES = {
@@ -55,9 +56,17 @@ def states_of(traj: Trajectory) -> EndStates:
 
 
 def summary(
-    traj: Trajectory, expected: Expected | None, *, W0: np.ndarray | None = None
+    traj: Trajectory,
+    expected: Expected | None,
+    *,
+    W0: np.ndarray | None = None,
+    superposition: bool = False,
 ) -> Iterator[str]:
-    """Lines about one run; with W0 : (n, m), its start, also what became of the winners."""
+    """Lines about one run.
+
+    With W0 : (n, m), its start, also what became of the winners; with `superposition` how far
+    directions and neurons are shared.
+    """
     about, W = traj.parameters, traj.final
     yield f"{'forces':<14}{_forces_line(about['forces'])}"
     yield f"{'start':<14}{_start_line(traj)}"
@@ -88,6 +97,8 @@ def summary(
     )
     yield f"{'features':<14}{counts}"
     yield f"{'polysemantic':<14}{polysemantic_neurons(W)} neurons{_expected_line(expected)}"
+    if superposition:
+        yield from _superposition(W)
     if W0 is not None:
         yield from _census(W0, traj)
 
@@ -151,6 +162,23 @@ def _expected_line(expected: Expected | None) -> str:
         f" (n²/4m: {expected.paper:.4g}; slot law, a conjecture: {expected.slot_mean:.4g} ± "
         f"{expected.slot_std:.2g})"
     )
+
+
+def _superposition(W: np.ndarray) -> Iterator[str]:
+    """Superposition is of directions, whatever the basis; polysemanticity is of neurons."""
+    (n, m), g, a = W.shape, geometry(W), alignment(W)
+    alive, used = g.squared_norm > 0.0, a.features_per_neuron > 0.0
+    share = f", mean {g.dimensionality[alive].mean():.3g}" if alive.any() else ""
+    yield (
+        f"{'superposition':<14}dimensionality: sum {g.dimensionality.sum():.4g} of at most "
+        f"{min(n, m)}{share}; {g.represented} of {n} features represented; coherence "
+        f"{g.coherence:.3g}"
+    )
+    if alive.any():
+        yield (
+            f"{'alignment':<14}{a.features_per_neuron[used].mean():.3g} features per neuron in "
+            f"use, {a.neurons_per_feature[alive].mean():.3g} neurons per feature (effective means)"
+        )
 
 
 def _census(W0: np.ndarray, traj: Trajectory) -> Iterator[str]:

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flow.cli.flags import InputError, check_output, exit_code, shows_bar
 from flow.cli.options import CompareOptions, Given, SimulateOptions, read_options
@@ -26,7 +26,7 @@ from flow.defaults import FORCE_SETS, PAPER_FORCES, noise_law
 if TYPE_CHECKING:
     from flow.cli.report import Expected
     from flow.forces import Force
-    from flow.pictures.film import Film
+    from flow.results.film import Film
     from flow.results.trajectory import Trajectory
     from flow.results.weights import SavedWeights
 
@@ -50,20 +50,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _simulate(argv: list[str]) -> int:
     options, given = read_options(SimulateOptions, argv, prog=PROG, description=ABOUT)
-    _check_outputs(options)
-    start = _start(options, given)
+    _check_outputs(options, options.output.out)
     on = options.forces
     switches = (on.feature_benefit, on.interference, on.regularization)
-    forces = _forces(options, list(compress(PAPER_FORCES, switches)))
-    saves = _save_times(options, start)
-    film = _film(options, start)
-    traj = _integrate(options, given, forces, start, saves, film, argv)
-    written = _write(options, traj, film)
+    setup = _prepare(options, given, argv)
+    traj = _integrate(setup, list(compress(PAPER_FORCES, switches)))
+    written = _write(options, traj)
     if not options.output.quiet:
         from flow.cli import report
 
-        W0 = start.W if options.output.census else None
-        for line in report.summary(traj, _expected(traj), W0=W0):
+        W0 = setup.start.W if options.output.census else None
+        for line in report.summary(
+            traj, _expected(traj), W0=W0, superposition=options.output.superposition
+        ):
             print(line)
         if written:
             print(f"{'written':<14}{', '.join(written)}")
@@ -74,37 +73,28 @@ def _compare(argv: list[str]) -> int:
     options, given = read_options(
         CompareOptions, argv, prog=f"{PROG} compare", description=ABOUT_COMPARE
     )
-    output = options.output
-    for flag, path in (("animate", output.animate), ("bipartite", output.bipartite)):
-        if path is not None:
+    output, names = options.output, options.comparison.subsets
+    for flag, asked in (
+        ("animate", output.animate), ("bipartite", output.bipartite),
+        ("superposition", output.superposition),
+    ):  # fmt: skip
+        if asked:
             raise InputError(f"--{flag}: expected a single run, got compare; leave --{flag} out")
-    names = options.comparison.subsets
     files = {name: _sibling(output.out, name) for name in names}
-    _check_outputs(options, [path for path in files.values() if path is not None])
-    start = _start(options, given)
-    saves = _save_times(options, start)
+    _check_outputs(options, *files.values())
+    setup = _prepare(options, given, ["compare", *argv])
     runs: dict[str, Trajectory] = {}
     films: dict[str, Film] = {}
     for name in names:
         if not output.quiet:
             print(f"{name} ...", file=sys.stderr, flush=True)
-        film = _film(options, start)
-        traj = _integrate(
-            options,
-            given,
-            _forces(options, FORCE_SETS[name]),
-            start,
-            saves,
-            film,
-            ["compare", *argv],
-        )
-        runs[name] = traj
-        if film is not None:
-            films[name] = film
+        traj = runs[name] = _integrate(setup, FORCE_SETS[name])
+        if traj.film is not None:
+            films[name] = traj.film
         path = files[name]
         if path is not None:
-            traj.save(path)
-        if traj.status.name == "INTERRUPTED":
+            runs[name].save(path)
+        if runs[name].status.name == "INTERRUPTED":
             break
     if output.plot is not None:
         from flow.pictures import plots
@@ -126,6 +116,22 @@ def _compare(argv: list[str]) -> int:
 # Before the run ----------------------------------------------------------------------------------
 
 
+class _Setup(NamedTuple):
+    """Everything about the runs of a command but their forces."""
+
+    options: SimulateOptions | CompareOptions
+    given: Given
+    start: SavedWeights
+    saves: list[float] | None
+    argv: list[str]
+    """Recorded with the runs."""
+
+
+def _prepare(options: SimulateOptions | CompareOptions, given: Given, argv: list[str]) -> _Setup:
+    start = _start(options, given)
+    return _Setup(options, given, start, _save_times(options, start), argv)
+
+
 def _start(options: SimulateOptions | CompareOptions, given: Given) -> SavedWeights:
     """The weights to start from; sizes are checked before anything is allocated."""
     from flow.cli.files import read_init
@@ -139,7 +145,7 @@ def _start(options: SimulateOptions | CompareOptions, given: Given) -> SavedWeig
         W = gaussian_init(
             problem.n, problem.m, seed=wish.seed, scale=wish.scale, dtype=problem.dtype
         )
-        return SavedWeights(W, 0.0, None, {"seed": wish.seed, "scale": wish.scale})
+        return SavedWeights(W, 0.0, {"seed": wish.seed, "scale": wish.scale})
     start = read_init(wish.init, wish.init_time)
     for name, wanted, found in zip(("n", "m"), (problem.n, problem.m), start.W.shape, strict=True):
         if name in given and wanted != found:
@@ -155,7 +161,7 @@ def _start(options: SimulateOptions | CompareOptions, given: Given) -> SavedWeig
             f"{t_end:g}"
         )
     about = {"init": str(wish.init), "init_time": start.t, "init_about": dict(start.about)}
-    return SavedWeights(W, start.t, start.first_step, about)
+    return SavedWeights(W, start.t, about)
 
 
 def _forces(options: SimulateOptions | CompareOptions, names: Sequence[str]) -> list[Force]:
@@ -212,12 +218,13 @@ def _save_times(
     return sorted({start.t, *(min(float(t), t_end or math.inf) for t in times)})
 
 
-def _check_outputs(
-    options: SimulateOptions | CompareOptions, data: Sequence[Path] | None = None
-) -> None:
-    """Every file can be written, and none would be lost, before the run is begun."""
+def _check_outputs(options: SimulateOptions | CompareOptions, *data: Path | None) -> None:
+    """Every file can be written, and none would be lost, before the run is begun.
+
+    data : the files of the runs themselves.
+    """
     output = options.output
-    named = [("out", path) for path in (_shown_paths(output.out) if data is None else data)]
+    named = [("out", path) for path in data if path is not None]
     named += [("plot", path) for path in _shown_paths(output.plot)]
     named += [("animate", path) for path in _shown_paths(output.animate)]
     named += [("bipartite", path) for path in _shown_paths(output.bipartite)]
@@ -250,15 +257,15 @@ def _sibling(path: Path | None, name: str) -> Path | None:
 
 def _check_memory(options: SimulateOptions | CompareOptions, n: int, m: int, dtype: str) -> None:
     """InputError for a run with W : (n, m), or runs to compare, that memory has no room for."""
+    from flow.driver.filming import film_bytes
     from flow.driver.memory import available_bytes, run_bytes
-    from flow.pictures.film import film_bytes
 
     if isinstance(options, SimulateOptions):
         runs, interference = 1, options.forces.interference
     else:
         sets = [FORCE_SETS[name] for name in options.comparison.subsets]
         runs, interference = len(sets), any("Interference" in names for names in sets)
-    saved = runs * _saved(options)
+    saved, most = runs * _saved(options), _film_bytes(options)
     size = run_bytes(
         n,
         m,
@@ -266,7 +273,7 @@ def _check_memory(options: SimulateOptions | CompareOptions, n: int, m: int, dty
         interference=interference,
         census=options.output.census,
         saved=saved,
-        film=runs * film_bytes(n, m) if _wants_film(options) else 0,
+        film=runs * (film_bytes(n, m, most) if most else 0),
     )
     available = available_bytes()
     if size > available:
@@ -288,45 +295,38 @@ def _saved(options: SimulateOptions | CompareOptions) -> int:
     return 1 + (int(words[0][4:]) if words[0].startswith("log:") else len(words))
 
 
-def _wants_film(options: SimulateOptions | CompareOptions) -> bool:
-    return options.output.plot is not None or options.output.animate is not None
+def _film_bytes(options: SimulateOptions | CompareOptions) -> int:
+    """How much of a film is kept for the pictures that are wanted, and for those of a saved run."""
+    from flow.driver.filming import KEPT_BYTES, SHOWN_BYTES
 
-
-def _film(options: SimulateOptions | CompareOptions, start: SavedWeights) -> Film | None:
-    from flow.pictures.film import Film
-
-    return Film(*start.W.shape) if _wants_film(options) else None
+    output = options.output
+    if output.animate is not None:
+        return SHOWN_BYTES
+    return KEPT_BYTES if output.plot is not None or output.out is not None else 0
 
 
 # The run -----------------------------------------------------------------------------------------
 
 
-def _integrate(
-    options: SimulateOptions | CompareOptions,
-    given: Given,
-    forces: list[Force],
-    start: SavedWeights,
-    saves: list[float] | None,
-    film: Film | None,
-    argv: list[str],
-) -> Trajectory:
+def _integrate(setup: _Setup, names: Sequence[str]) -> Trajectory:
+    """A run under the paper's forces of these names."""
     from flow.driver.integration import integrate
 
+    options, given, start, saves, argv = setup
     how = options.integration
     try:
         traj = integrate(
-            forces,
+            _forces(options, names),
             start.W,
             t_start=start.t,
             t_end=how.t_end,
             save_at=saves,
             rtol=how.rtol,
             backend=how.backend,  # type: ignore[arg-type]
-            first_step=start.first_step,
             max_steps=how.max_steps,
             max_seconds=math.inf if how.max_seconds is None else how.max_seconds,
             progress=_shows_progress(options, given),
-            watch=film,
+            film=_film_bytes(options),
             events=options.output.census,
             metadata={**start.about, "command": shlex.join([*PROG.split(), *argv])},
         )
@@ -336,8 +336,6 @@ def _integrate(
         raise InputError(
             f"expected a run that fits in memory, got one that does not ({error}); lower --n or --m"
         ) from error
-    if film is not None:
-        film.finish(float(traj.times[-1]), traj.final)
     return traj
 
 
@@ -355,11 +353,12 @@ def _exit_code(runs: list[Trajectory]) -> int:
 # After the run -----------------------------------------------------------------------------------
 
 
-def _write(options: SimulateOptions, traj: Trajectory, film: Film | None) -> list[str]:
+def _write(options: SimulateOptions, traj: Trajectory) -> list[str]:
     """Write what was asked for, the run first; returns the names."""
     output = options.output
     if output.out is not None:
         traj.save(output.out)
+    film = traj.film
     if film is not None or output.bipartite is not None:
         from flow.pictures import plots
         from flow.pictures.law import closed_form

@@ -1,92 +1,44 @@
-"""A run whose rows do not act on each other: solved in closed form, looked at when wanted."""
+"""A run whose rows do not act on each other: when it ends, when and how it is recorded."""
 
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import numpy as np
 
-from flow.driver.events import exact_events
-from flow.driver.loop import Watch
-from flow.driver.packing import Finished
 from flow.driver.problem import Problem
-from flow.driver.recording import SavedStates, force_names
-from flow.driver.stopping import Ending, certify_rest, name_rest
+from flow.driver.recording import force_names
+from flow.driver.stopping import certify_rest
 from flow.forces import Force, Summary
 from flow.integrators.closed_form import ExactFlow
-from flow.results.events import Events
 from flow.results.observables import Observables
-from flow.results.status import Status
 
 RECORDED_TIMES = 200
 """Times at which a run is recorded, evenly spaced in log t."""
 
 
-def solve(problem: Problem, watch: Watch | None) -> Finished:
-    """The run from its start to its end.
-
-    Raises ValueError where it never comes to rest and no end is given.
-    """
-    total, options, W0 = problem.total, problem.options, problem.W0
-    flow = ExactFlow(
-        W0,
-        growth_constant=total.growth_constant,
-        growth_quadratic=total.growth_quadratic,
-        lam=total.l1,
-    )
-    began, stop = options.t_start, _end(problem, flow)
-    kept = sorted({*options.saves, stop})
-    # The closed form counts from W0.
-    saves, end = [t - began for t in kept], stop - began
-    times = _recorded_times(1e-2 / total.scale, end, saves)
-    weights = [flow.weights(t) for t in saves]
-    if watch is not None:
-        for t in times:
-            watch(began + t, partial(flow.weights, t))
-    step = end / RECORDED_TIMES
-    return Finished(
-        saved=SavedStates(kept, weights, [step] * len(kept)),
-        observables=_observables(problem, flow, times),
-        events=exact_events(flow, W0, began, stop) if options.events else Events(),
-        ending=_ending(problem, weights[-1], stop),
-        stats={
-            "accepted": int(flow.stats["steps"]),
-            "rejected": int(flow.stats["rejected"]),
-            "evaluations": int(flow.stats["evaluations"]),
-            "t": stop,
-        },
-    )
+def rest_time(problem: Problem, flow: ExactFlow, t: float) -> float:
+    """Flow time from which the run is at rest, but not before t; infinity if it never is."""
+    start, tolerance = problem.options.t_start, 0.999 * problem.tolerance
+    while True:
+        rest = flow.stationary_time(tolerance)
+        if not math.isfinite(rest):
+            return math.inf
+        certificate = certify_rest(problem.forces, flow.weights(rest), problem.tolerance)
+        # A row that passes close by a saddle is as slow as one at rest, for a while.
+        if not certificate.unstable or certificate.residual <= certificate.rounding:
+            return max(start + rest, t)
+        tolerance = 0.1 * min(tolerance, certificate.residual)
 
 
-def _end(problem: Problem, flow: ExactFlow) -> float:
-    """Flow time at which the run ends: t_end, or rest and the last time that was asked for."""
-    options = problem.options
-    if options.t_end is not None:
-        return options.t_end
-    rest = options.t_start + flow.stationary_time(0.999 * problem.tolerance)
-    if not math.isfinite(rest):
-        raise ValueError(
-            "expected forces that bring W0 to rest, or t_end, got neither; give t_end=..."
-        )
-    return max(rest, *options.saves, options.t_start)
-
-
-def _ending(problem: Problem, W: np.ndarray, stop: float) -> Ending:
-    certificate = certify_rest(problem.forces, problem.total, W, problem.tolerance)
-    if problem.options.t_end is None:
-        return name_rest(certificate, stop)
-    return Ending(Status.REACHED_T_END, f"reached t_end = {stop:g}", certificate)
-
-
-def _recorded_times(first: float, end: float, saves: list[float]) -> np.ndarray:
-    """(k,) times since the start, from 0 to `end`, those of `saves` among them."""
+def recorded_times(first: float, end: float) -> np.ndarray:
+    """(k,) times since the start, from 0 to `end`, evenly spaced in their logarithm."""
     start = min(first, 1e-2 * end)
     grid = np.geomspace(start, end, RECORDED_TIMES) if end > 0.0 else np.zeros(0)
-    return np.unique(np.concatenate([[0.0], np.minimum(grid, end), saves]))
+    return np.unique(np.concatenate([[0.0], np.minimum(grid, end)]))
 
 
-def _observables(problem: Problem, flow: ExactFlow, times: np.ndarray) -> Observables:
+def observables_at(problem: Problem, flow: ExactFlow, times: np.ndarray) -> Observables:
     """What is measured at (k,) times since the start."""
     total, forces = problem.total, problem.forces
     seen = flow.observables(times)

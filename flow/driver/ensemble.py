@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from flow.defaults import DEFAULT_RTOL
+from flow.driver.engine import SteppedEngine
 from flow.driver.loop import (
-    Run,
+    LastStep,
     Trial,
     init,
     interrupt,
     judge,
-    keep,
-    lands_on_look,
+    looks_inside,
     next_trial,
     record,
 )
-from flow.driver.packing import finish, trajectory
 from flow.driver.problem import Problem, RunOptions, make_problem
-from flow.driver.threads import prepared
+from flow.driver.simulation import Simulation
+from flow.driver.threads import run_settings
 from flow.forces import Force
 from flow.results.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from flow.accelerator.batch import Batch
+
+
+MemberCallback = Callable[[int, Simulation], "bool | None"]
+"""Called with a member's number and its simulation after every step that it makes."""
 
 
 def integrate_ensemble(
@@ -39,6 +45,7 @@ def integrate_ensemble(
     t_end: float | None = None,
     save_at: Iterable[float] | None = None,
     rtol: float = DEFAULT_RTOL,
+    callback: MemberCallback | None = None,
     progress: bool = False,
     metadata: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     events: bool = False,
@@ -62,6 +69,8 @@ def integrate_ensemble(
         as NON_FINITE; the others go on.
     t_end, save_at, rtol, events, stationarity_tol, max_steps : as in :func:`flow.integrate`, for
         every member.
+    callback : called with (member, simulation) after every accepted step of each member, as in
+        :func:`flow.integrate`. A member whose forces or weights it sets goes on alone.
     progress : show a bar of members that have ended.
     metadata : recorded with every member, or one mapping for each; its place is added as "member".
     max_seconds : limit on the time of a batch.
@@ -98,10 +107,19 @@ def integrate_ensemble(
         except (ValueError, TypeError) as error:
             raise type(error)(f"member {b}: {error}") from error
     found: dict[int, Trajectory] = {}
-    with tqdm(total=count, disable=not progress, unit="run", leave=False) as bar:
+    with _bar(count, progress) as bar:
         for batch in _batches(problems, batch_size or count):
-            found |= _run_batch(batch, notes, mesh, bar)
+            found |= _run_batch(batch, notes, callback, mesh, bar)
     return [found[b] for b in range(count)]
+
+
+@contextmanager
+def _bar(count: int, on: bool) -> Iterator[Any]:
+    """A bar of members that have ended."""
+    from tqdm.auto import tqdm
+
+    with tqdm(total=count, disable=not on, unit="run", leave=False) as bar:
+        yield bar
 
 
 def _for_each(given: Any, count: int, name: str) -> list[Any]:
@@ -120,7 +138,7 @@ def _batches(problems: Sequence[Problem], most: int) -> list[dict[int, Problem]]
     groups: dict[Any, dict[int, Problem]] = {}
     for b, problem in enumerate(problems):
         (n, m), slots = problem.W0.shape, problem.total
-        key = (n, bucket(m), problem.W0.dtype, slots.drifts, slots.keeps_zeros)
+        key = (n, bucket(m), problem.W0.dtype, slots.drifts, slots.preserves_dead_neurons)
         groups.setdefault(key, {})[b] = problem
     batches = []
     for group in groups.values():
@@ -132,14 +150,18 @@ def _batches(problems: Sequence[Problem], most: int) -> list[dict[int, Problem]]
 
 
 def _run_batch(
-    problems: Mapping[int, Problem], notes: Sequence[Mapping[str, Any]], mesh: Any, bar: Any
+    problems: Mapping[int, Problem],
+    notes: Sequence[Mapping[str, Any]],
+    callback: MemberCallback | None,
+    mesh: Any,
+    bar: Any,
 ) -> dict[int, Trajectory]:
     """Trajectories of members that one program can step."""
-    from flow.accelerator.batch import Batch
+    from flow.accelerator.batch import Batch, BatchMember
 
     first = next(iter(problems.values()))
     began = time.perf_counter()
-    with prepared(first.W0.size):
+    with run_settings(first.W0.size):
         batch = Batch(
             [problem.total for problem in problems.values()],
             first.W0.shape[0],
@@ -147,65 +169,79 @@ def _run_batch(
             first.W0.dtype,
             mesh=mesh,
         )
-        runs = _drive_together(list(problems.values()), batch, bar)
+        states = batch.init({k: problem.W0 for k, problem in enumerate(problems.values())})
+        sims = []
+        for k, (b, problem) in enumerate(problems.items()):
+            run = init(problem, states[k], states[k].sums)
+            engine = SteppedEngine(problem, BatchMember(batch, k), run)
+            own = None if callback is None else partial(callback, b)
+            sims.append(Simulation._of(engine, own, {**notes[b], "member": b}, None))
+        _Together(batch, sims).run(bar)
     seconds = time.perf_counter() - began
     found = {}
-    for k, ((b, problem), run) in enumerate(zip(problems.items(), runs, strict=True)):
-        finished = finish(problem, run, batch.evaluations(k))
-        if not finished.ending.status.finished:
-            message = f"member {b}: {finished.ending.message}"
-            finished = finished._replace(ending=finished.ending._replace(message=message))
-        finished.stats["together"] = len(problems)
-        found[b] = trajectory(problem, finished, seconds, {**notes[b], "member": b})
+    for b, sim in zip(problems, sims, strict=True):
+        traj = sim.trajectory()
+        message = traj.message if traj.status.finished else f"member {b}: {traj.message}"
+        stats = {**traj.stats, "seconds": seconds, "together": len(problems)}
+        found[b] = dataclasses.replace(traj, message=message, stats=stats)
     return found
 
 
-def _drive_together(problems: Sequence[Problem], batch: Batch, bar: Any) -> list[Run]:
-    """All runs from their starts to their ends: the loop of :func:`flow.driver.loop.drive`, a round
-    at a time."""
-    states = batch.init({b: problem.W0 for b, problem in enumerate(problems)})
-    runs = [init(problem, states[b], states[b].sums) for b, problem in enumerate(problems)]
-    running = list(range(len(runs)))
-    try:
-        while trials := _trials(problems, runs, running):
-            bar.update(len(running) - len(trials))
-            running = list(trials)
-            _round(problems, runs, batch, trials)
-        bar.update(len(running))
-    except KeyboardInterrupt:
-        for run in runs:
-            if run.ending is None:
-                interrupt(run)
-    return runs
+class _Together:
+    """Members that are stepped together: the loop of a run, a round at a time."""
 
+    def __init__(self, batch: Batch, sims: Sequence[Simulation]) -> None:
+        self._batch, self._sims = batch, sims
+        self._engines: list[SteppedEngine] = [sim._engine for sim in sims]  # type: ignore[misc]
+        self._running = list(range(len(sims)))
+        self._watched = any(sim._callback is not None for sim in sims)
 
-def _trials(
-    problems: Sequence[Problem], runs: Sequence[Run], running: Sequence[int]
-) -> dict[int, Trial]:
-    """The next step of every member that has not ended."""
-    found = {b: next_trial(problems[b], runs[b]) for b in running}
-    return {b: trial for b, trial in found.items() if trial is not None}
+    def run(self, bar: Any) -> None:
+        """Every member to its end."""
+        count = len(self._running)
+        try:
+            while trials := self._trials():
+                self._running = list(trials)
+                self._round(trials)
+                bar.update(count - len(self._running))
+                count = len(self._running)
+        except KeyboardInterrupt:
+            for engine in self._engines:
+                if engine.ending is None:
+                    interrupt(engine.run)
+        bar.update(count)
+        for sim, engine in zip(self._sims, self._engines, strict=True):
+            if sim._engine is not engine:  # its callback changed it: it goes on alone
+                sim.run(engine.problem.options.t_end)
 
+    def _trials(self) -> dict[int, Trial]:
+        """The next step of every member that goes on here."""
+        found = {}
+        for k in self._running:
+            engine = self._engines[k]
+            if self._sims[k]._engine is engine:
+                trial = next_trial(engine.problem, engine.run)
+                if trial is not None:
+                    found[k] = trial
+        return found
 
-def _round(
-    problems: Sequence[Problem], runs: Sequence[Run], batch: Batch, trials: Mapping[int, Trial]
-) -> None:
-    """One step of every member, taken or not."""
-    proposals = batch.try_steps({b: (trial.step, trial.allowed) for b, trial in trials.items()})
-    accepted = [b for b in trials if judge(problems[b], runs[b], trials[b], proposals[b])]
-    states = batch.accept(accepted, list(trials))
-    landed = {
-        b: states[b].dense(problems[b].W0.shape[1])
-        for b in accepted
-        if lands_on_look(runs[b], trials[b])
-    }
-    if landed:
-        # A canonical layout, so that a run continued from a file is bitwise the same.
-        states |= batch.init(landed)
-    for b, W in landed.items():
-        keep(runs[b], trials[b].end, W)
-    for b in trials:
-        if b in accepted:
-            record(runs[b], trials[b], proposals[b], states[b], states[b].sums)
-        else:
-            runs[b].state = states[b]
+    def _round(self, trials: Mapping[int, Trial]) -> None:
+        """One step of every member, taken or not."""
+        engines, keep = self._engines, self._watched
+        inside = keep or any(looks_inside(engines[k].run, trial) for k, trial in trials.items())
+        steps = {k: (trial.step, trial.allowed) for k, trial in trials.items()}
+        proposals = self._batch.try_steps(steps, keep=inside)
+        accepted = [
+            k for k in trials if judge(engines[k].problem, engines[k].run, trials[k], proposals[k])
+        ]
+        states = self._batch.accept(accepted, list(trials))
+        for k, state in states.items():
+            engine = engines[k]
+            if k not in accepted:
+                engine.run.state = state
+                continue
+            last = LastStep(trials[k], engine.run.state, proposals[k])
+            record(engine.backend, engine.run, last, state, state.sums, keep=keep)
+        if keep:
+            for k in accepted:
+                self._sims[k]._call(engines[k].problem.options.t_end)

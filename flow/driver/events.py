@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from flow.forces import Slots
+from flow.forces import ForceSum
 from flow.integrators.closed_form import ExactFlow
 from flow.integrators.layout import State
 from flow.integrators.schemes import Proposal
@@ -27,7 +28,7 @@ class EventRecorder:
     overlaps : record changes of sign of overlaps.
     """
 
-    def __init__(self, slots: Slots, state: State, *, weights: bool, overlaps: bool) -> None:
+    def __init__(self, slots: ForceSum, state: State, *, weights: bool, overlaps: bool) -> None:
         self._slots = slots
         self._weights, self._overlaps = weights, overlaps
         self._extinctions: list[tuple[np.ndarray, ...]] = []
@@ -35,6 +36,13 @@ class EventRecorder:
         self._signs: list[tuple[np.ndarray, ...]] = []
         if overlaps:
             self._G = _overlaps(state, state.W)
+
+    def copy(self) -> EventRecorder:
+        """The same log, to be added to on its own."""
+        twin = copy.copy(self)
+        for name in ("_extinctions", "_revivals", "_signs"):
+            setattr(twin, name, list(getattr(self, name)))
+        return twin
 
     def add(self, t0: float, t1: float, state: State, proposal: Proposal) -> None:
         """Record what happened in (t0, t1], before `state` takes over the proposal."""

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from flow.defaults import DEFAULT_RTOL, Backend
-from flow.driver import closed_form
-from flow.driver.loop import Watch, drive
-from flow.driver.packing import Finished, finish, trajectory
-from flow.driver.problem import Problem, RunOptions, make_problem
-from flow.driver.progress import Progress
-from flow.driver.threads import prepared
+from flow.driver.problem import RunOptions, make_problem
+from flow.driver.simulation import Callback, Simulation
 from flow.forces import Force
-from flow.integrators.backend import NumbaBackend
-from flow.integrators.field import Field
 from flow.integrators.schemes import Scheme
 from flow.results.trajectory import Trajectory
 
@@ -42,7 +35,8 @@ def integrate(
     stationarity_tol: float | None = None,
     max_steps: int = 100_000,
     max_seconds: float = math.inf,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
+    film: int | bool = False,
     mesh: Any = None,
 ) -> Trajectory:
     """Run dW/dt = Σ forces from W0, to `t_end` or until it comes to rest.
@@ -54,7 +48,8 @@ def integrate(
     t_end : flow time to run to, ≥ t_start. None: until stationary (and past the last of
         `save_at`).
     save_at : increasing flow times ≥ t_start at which to keep the weights; default the start.
-        Steps end on them exactly. The end is always kept besides.
+        They are dense output of the steps that are made anyway, and change none of them. The end
+        is always kept besides.
     rtol : bound, per step, on max_i ‖local error of W_i‖₂ / max(1, ‖W_i‖₂); down to
         a tenth of it for steps shorter than 1/c, as what follows amplifies early errors.
     backend : "exact" solves rows in closed form where interference is off; "numba" integrates
@@ -67,13 +62,15 @@ def integrate(
     scheme : for the numba backend; default :class:`flow.integrators.schemes.ProximalChebyshev`.
     fixed_step : steps of this length instead of error control.
     t_start : flow time of W0; times count on from there.
-    first_step : length of the first step to try; default from the size of the forces. A run
-        continued with W0 = traj.weights[k], t_start = traj.times[k] and
-        first_step = traj.step_sizes[k] takes bitwise the steps of the run that made `traj`
-        (backends "numba" and "diffrax").
+    first_step : length of the first step to try; default from the size of the forces.
     stationarity_tol : largest |dW/dt| that counts as rest; default 1e-6·max(λ, 1e-3·c).
     max_steps, max_seconds : limits; a run that meets one says so in its status.
-    watch : called at every accepted step (exact backend: at its own times).
+    callback : called with the :class:`flow.Simulation` after every accepted step (exact backend: at
+        its own times). It may read, branch, set forces or W, and return True, which ends the run as
+        STOPPED; it cannot step.
+    film : keep frames of W for pictures in the trajectory's `film`, of at most 8 MB, or of the
+    number
+        of bytes given.
     mesh : backend "diffrax": a ``jax.sharding.Mesh`` with one axis, over whose devices the
         neurons are spread; default one device.
 
@@ -96,29 +93,6 @@ def integrate(
         first_step=first_step, stationarity_tol=stationarity_tol, max_steps=max_steps,
         max_seconds=max_seconds,
     )  # fmt: skip
-    problem = make_problem(forces, W0, options)
-    if mesh is not None and problem.backend != "diffrax":
-        raise ValueError(f"expected backend 'diffrax' with mesh, got {problem.backend!r}")
-    began = time.perf_counter()
-    with prepared(problem.W0.size):
-        run = _run(problem, progress, watch, mesh)
-        return trajectory(problem, run, time.perf_counter() - began, metadata)
-
-
-def _run(problem: Problem, progress: bool, watch: Watch | None, mesh: Any) -> Finished:
-    """The run on its backend."""
-    if problem.backend == "exact":
-        return closed_form.solve(problem, watch)
-    backend = _backend(problem, mesh)
-    bar = Progress(progress, problem.options.t_start, problem.options.t_end)
-    run = drive(problem, backend, bar, watch)
-    return finish(problem, run, backend.evaluations)
-
-
-def _backend(problem: Problem, mesh: Any) -> Any:
-    n, m = problem.W0.shape
-    if problem.backend == "diffrax":
-        from flow.accelerator.batch import Batch, BatchOfOne
-
-        return BatchOfOne(Batch([problem.total], n, m, problem.W0.dtype, mesh=mesh))
-    return NumbaBackend(Field(problem.total, n, m, problem.W0.dtype), problem.scheme)
+    sim = Simulation._started(make_problem(forces, W0, options), callback, film, metadata, mesh)
+    sim.run(options.t_end, progress=progress)
+    return sim.trajectory()

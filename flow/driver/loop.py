@@ -1,24 +1,23 @@
 """The loop of a run: init, step, terminate, record; its whole state is one :class:`Run`.
 
-The loop knows no arrays: a :class:`flow.integrators.backend.Backend` computes. One run goes through
-:func:`drive`; many that are computed together call the same functions, a round at a time
-(:mod:`flow.driver.ensemble`).
+The loop knows no arrays: a :class:`flow.integrators.backend.Backend` computes. One run is stepped
+by :func:`advance`; many that are computed together call the same functions, a round at a time
+(:mod:`flow.driver.ensemble`). Looking at a run never changes it: weights at times inside a step are
+dense output (:func:`look`), and no step is made for them.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from flow.driver.events import EventRecorder
 from flow.driver.problem import Problem
-from flow.driver.progress import Progress
 from flow.driver.recording import Recorder, SavedStates
 from flow.driver.stopping import Ending, terminate
 from flow.integrators.backend import Backend
@@ -26,11 +25,32 @@ from flow.integrators.schemes import Proposal
 from flow.kernels.rows import RowSums
 from flow.results.status import Status
 
-Watch = Callable[[float, Callable[[], np.ndarray]], None]
-"""Called with (t, weights) as a run goes on; weights() makes W : (n, m) on demand."""
-
 LANDING = 1.0000001
 """A step that would end just short of a time to land on is stretched to it."""
+
+
+class Trial(NamedTuple):
+    """A step that is to be tried."""
+
+    start: float
+    """Flow time at its beginning."""
+    step: float
+    """Its length."""
+    wanted: float
+    """Its length if it need not land anywhere."""
+    end: float
+    """Flow time at its end."""
+    allowed: float
+    """The error that it may make."""
+
+
+class LastStep(NamedTuple):
+    """The step that led to where a run is, for looking inside it."""
+
+    trial: Trial
+    state: Any
+    """Where it began."""
+    proposal: Proposal
 
 
 @dataclass
@@ -49,27 +69,34 @@ class Run:
     recorder: Recorder
     log: EventRecorder
     saved: SavedStates = field(default_factory=SavedStates)
+    until: float | None = None
+    """Flow time to land on; None: rest."""
     accepted: int = 0
     """Steps that were taken."""
     rejected: int = 0
     """Steps that were tried and not taken."""
-    began: float = field(default_factory=time.perf_counter)
-    """Wall-clock time at which it began, in seconds."""
+    last: LastStep | None = None
+    """None before the first step, and where nobody will look inside it."""
     ending: Ending | None = None
     """How it ended; None while it goes on."""
+    next_check: int = 0
+    """Accepted steps before which rest is not looked for again."""
+    tried_before: int = 0
+    """Steps that do not count against the limit: those of an earlier call."""
+    began: float = field(default_factory=time.perf_counter)
+    """Wall-clock time from which the limit on time counts, in seconds."""
 
+    def copy(self) -> Run:
+        """The same run, to be gone on with on its own; arrays are shared, as none is changed."""
+        twin = copy.copy(self)
+        twin.looks, twin.saved = list(self.looks), self.saved.copy()
+        twin.recorder, twin.log = self.recorder.copy(), self.log.copy()
+        return twin
 
-class Trial(NamedTuple):
-    """A step that is to be tried."""
-
-    step: float
-    """Its length."""
-    wanted: float
-    """Its length if it need not land anywhere."""
-    end: float
-    """Flow time at its end."""
-    allowed: float
-    """The error that it may make."""
+    def go_on(self, until: float | None) -> None:
+        """Take up a run again, for `until` and with the full limits of a call."""
+        self.until, self.ending = until, None
+        self.tried_before, self.began = self.accepted + self.rejected, time.perf_counter()
 
 
 def init(problem: Problem, state: Any, sums: RowSums) -> Run:
@@ -83,9 +110,10 @@ def init(problem: Problem, state: Any, sums: RowSums) -> Run:
     )
     first = problem.control.first(sums)
     h = first if options.fixed_step or options.first_step is None else options.first_step
-    run = Run(t, h, state, sums, [s for s in options.saves if s > t], recorder, log)
+    looks = [s for s in options.saves if s > t]
+    run = Run(t, h, state, sums, looks, recorder, log, until=options.t_end)
     if t in options.saves:
-        run.saved.add(t, W0.copy(), h)
+        run.saved.add(t, W0.copy())
     return run
 
 
@@ -97,10 +125,9 @@ def next_trial(problem: Problem, run: Run) -> Trial | None:
     control = problem.control
     wanted = min(run.h, control.longest(run.sums, run.state.coupling))
     step, end = wanted, run.t + wanted
-    target = run.looks[0] if run.looks else problem.options.t_end
-    if target is not None and run.t + LANDING * wanted >= target:
-        step, end = target - run.t, target
-    return Trial(step, wanted, end, control.allowed(step))
+    if run.until is not None and run.t + LANDING * wanted >= run.until:
+        step, end = run.until - run.t, run.until
+    return Trial(run.t, step, wanted, end, control.allowed(step))
 
 
 def judge(problem: Problem, run: Run, trial: Trial, proposal: Proposal) -> bool:
@@ -120,51 +147,48 @@ def judge(problem: Problem, run: Run, trial: Trial, proposal: Proposal) -> bool:
     return False
 
 
-def lands_on_look(run: Run, trial: Trial) -> bool:
-    """Whether weights are to be kept where the step ends."""
-    return bool(run.looks) and trial.end == run.looks[0]
+def looks_inside(run: Run, trial: Trial) -> bool:
+    """Whether weights are to be kept at a time that lies inside the step."""
+    return bool(run.looks) and run.looks[0] < trial.end
 
 
-def keep(run: Run, t: float, W: np.ndarray) -> None:
-    """Keep W : (n, m), at a time that was asked for."""
-    run.looks.pop(0)
-    run.saved.add(t, W, run.h)
+def look(backend: Backend, last: LastStep, t: float) -> np.ndarray:
+    """W : (n, m) at a flow time inside a step, from what the step was made of."""
+    trial = last.trial
+    theta = (t - trial.start) / trial.step
+    return backend.inside(last.state, last.proposal, trial.step, theta, trial.allowed)
 
 
-def record(run: Run, trial: Trial, proposal: Proposal, state: Any, sums: RowSums) -> None:
-    """Go over to `state` at the end of the step, and record it."""
-    run.log.add(run.t, trial.end, run.state, proposal)
+def record(
+    backend: Backend, run: Run, last: LastStep, state: Any, sums: RowSums, *, keep: bool
+) -> None:
+    """Go over to `state` at the end of the step `last`, and record what is asked for."""
+    trial = last.trial
+    run.log.add(trial.start, trial.end, last.state, last.proposal)
+    while run.looks and run.looks[0] <= trial.end:
+        t = run.looks.pop(0)
+        W = state.dense(run.recorder.m) if t == trial.end else look(backend, last, t)
+        run.saved.add(t, W)
     run.t, run.state, run.sums = trial.end, state, sums
+    run.last = last if keep else None
     run.recorder.add(run.t, state, sums)
 
 
-def drive(problem: Problem, backend: Backend, progress: Progress, watch: Watch | None) -> Run:
-    """A run from its start to its end, whatever ends it."""
-    m = problem.W0.shape[1]
-    state = backend.init(problem.W0)
-    run = init(problem, state, backend.row_sums(state))
-    if watch is not None:
-        watch(run.t, problem.W0.copy)
-    try:
-        while (trial := next_trial(problem, run)) is not None:
-            proposal = backend.try_step(run.state, trial.step, trial.allowed)
-            if not judge(problem, run, trial, proposal):
-                continue
-            state = backend.accept(run.state, proposal)
-            if lands_on_look(run, trial):
-                W = state.dense(m)
-                # A canonical layout, so that a run continued from this file is bitwise the same.
-                state = backend.init(W)
-                keep(run, trial.end, W)
-            record(run, trial, proposal, state, backend.row_sums(state))
-            progress.show(run.t, trial.step, run.sums)
-            if watch is not None:
-                watch(run.t, partial(run.state.dense, m))
-    except KeyboardInterrupt:
-        interrupt(run)
-    finally:
-        progress.close()
-    return run
+def advance(problem: Problem, backend: Backend, run: Run, *, keep: bool) -> bool:
+    """Make one accepted step; False where the run has ended instead.
+
+    With `keep` the step can be looked into afterwards.
+    """
+    while (trial := next_trial(problem, run)) is not None:
+        inside = keep or looks_inside(run, trial)
+        proposal = backend.try_step(run.state, trial.step, trial.allowed, keep=inside)
+        if not judge(problem, run, trial, proposal):
+            continue
+        state = backend.accept(run.state, proposal)
+        last = LastStep(trial, run.state, proposal)
+        record(backend, run, last, state, backend.row_sums(state), keep=keep)
+        return True
+    return False
 
 
 def interrupt(run: Run) -> None:

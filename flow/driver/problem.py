@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 import numpy as np
 
 from flow.analysis.stationarity import default_tolerance
 from flow.defaults import BACKENDS, DEFAULT_RTOL
 from flow.driver.step_control import StepControl
-from flow.forces import Force, Slots, sum_slots
+from flow.forces import Force, ForceSum, sum_forces
 from flow.initial import check_weights
 from flow.integrators.schemes import ProximalChebyshev, Scheme
 
@@ -38,6 +39,9 @@ class RunOptions:
     max_seconds: float = math.inf
 
     def __post_init__(self) -> None:
+        for name in ("t_end", "rtol", "t_start", "fixed_step", "first_step", "stationarity_tol",
+                     "max_seconds"):  # fmt: skip
+            self._settle_number(name)
         if not (0.0 < self.rtol < 1.0):
             raise ValueError(f"expected rtol between 0 and 1, got {self.rtol!r}; try 5e-3")
         if not (math.isfinite(self.t_start) and self.t_start >= 0.0):
@@ -69,10 +73,24 @@ class RunOptions:
             )
         object.__setattr__(self, "save_at", self._checked_saves())
 
+    def _settle_number(self, name: str) -> None:
+        """Take what is a number as a float: NumPy's and Python's alike."""
+        value = getattr(self, name)
+        if value is None and name not in ("rtol", "t_start", "max_seconds"):
+            return
+        if isinstance(value, str | bytes | bool) or not isinstance(value, SupportsFloat):
+            raise TypeError(f"expected {name} as a number, got {value!r}; write {name}=5.0, say")
+        object.__setattr__(self, name, float(value))
+
     def _checked_saves(self) -> tuple[float, ...] | None:
         if self.save_at is None:
             return None
-        saves = tuple(float(t) for t in self.save_at)
+        if isinstance(self.save_at, str | bytes) or not isinstance(self.save_at, Iterable):
+            raise TypeError(
+                f"expected save_at as several flow times, got {self.save_at!r}; write "
+                f"save_at=[5.0], say"
+            )
+        saves = tuple(self._landed(float(t)) for t in self.save_at)
         ahead = all(self.t_start <= t < math.inf for t in saves)
         if not ahead or list(saves) != sorted(set(saves)):
             raise ValueError(
@@ -85,6 +103,11 @@ class RunOptions:
             )
         return saves
 
+    def _landed(self, t: float) -> float:
+        """t, or t_end where the two differ by rounding: 3·0.1 is 0.3."""
+        t_end = self.t_end
+        return t_end if t_end is not None and math.isclose(t, t_end, rel_tol=1e-12) else t
+
     @property
     def saves(self) -> tuple[float, ...]:
         """(s,) increasing flow times at which to keep the weights; the start if nothing is said."""
@@ -96,7 +119,7 @@ class Problem:
     """What is to be run, checked."""
 
     forces: tuple[Force, ...]
-    total: Slots
+    total: ForceSum
     """The forces, added up."""
     W0: np.ndarray
     """(n, m) where it starts, contiguous."""
@@ -106,6 +129,10 @@ class Problem:
     scheme: Scheme
     tolerance: float
     """The largest |dW/dt| that counts as rest."""
+
+    @property
+    def rtol(self) -> float:
+        return self.options.rtol
 
     @property
     def control(self) -> StepControl:
@@ -123,7 +150,11 @@ def make_problem(
     that cannot run these forces; TypeError for what is not a force; ImportError where a backend's
     packages are missing.
     """
-    total = sum_slots(forces)
+    if isinstance(forces, Force):
+        raise TypeError(
+            f"expected forces as a list, got {forces!r} alone; write [{type(forces).__name__}(...)]"
+        )
+    total = sum_forces(forces)
     W0 = np.ascontiguousarray(check_weights(W0, name="W0", finite=finite))
     backend = _choose_backend(options, total)
     if options.overlap_events and backend != "numba":
@@ -148,20 +179,20 @@ def make_problem(
     return Problem(tuple(forces), total, W0, options, backend, scheme, tolerance)
 
 
-def _choose_backend(options: RunOptions, total: Slots) -> str:
+def _choose_backend(options: RunOptions, total: ForceSum) -> str:
     backend, scheme = options.backend, options.scheme
     stepping = scheme is not None or options.fixed_step is not None
     if backend == "auto":
-        return "numba" if total.has_drift or stepping else "exact"
+        return "numba" if total.couples_rows or stepping else "exact"
     if backend == "exact" and stepping:
         raise ValueError(
             "expected neither scheme nor fixed_step with backend 'exact', which makes no steps, "
             "got one; leave it out, or use backend 'numba'"
         )
-    if backend == "exact" and total.has_drift:
+    if backend == "exact" and total.couples_rows:
         raise ValueError(
-            "expected forces that act on each row alone with backend 'exact', got interference or "
-            "noise; use backend 'numba' or leave them out"
+            "expected forces that act on each row alone and without noise for backend 'exact', "
+            "got others; use backend 'numba' or leave them out"
         )
     if backend == "diffrax":
         try:

@@ -18,7 +18,7 @@ class Recorder:
 
     def __init__(self, forces: Sequence[Force], m: int) -> None:
         self._forces = forces
-        self._m = m
+        self.m = m
         self._times: list[float] = []
         self._sums: list[RowSums] = []
         self._energies: list[list[float]] = []
@@ -30,11 +30,18 @@ class Recorder:
         for force in self._forces:
             energy = force.energy_from(summary)
             if energy is None:
-                energy = float(force.energy(state.dense(self._m)))
+                energy = float(force.energy(state.dense(self.m)))
             energies.append(energy)
         self._times.append(t)
         self._sums.append(sums)
         self._energies.append(energies)
+
+    def copy(self) -> Recorder:
+        """The same record, to be added to on its own."""
+        twin = Recorder(self._forces, self.m)
+        twin._times, twin._sums = list(self._times), list(self._sums)
+        twin._energies = list(self._energies)
+        return twin
 
     def collect(self) -> Observables:
         """Everything so far."""
@@ -62,14 +69,16 @@ def force_names(forces: Sequence[Force]) -> list[str]:
 
 @dataclass
 class SavedStates:
-    """Weights that were asked for, and the step that was due next."""
+    """Weights that were asked for."""
 
     times: list[float] = field(default_factory=list)
     weights: list[np.ndarray] = field(default_factory=list)
-    step_sizes: list[float] = field(default_factory=list)
 
-    def add(self, t: float, W: np.ndarray, h: float) -> None:
-        """Keep W : (n, m), reached at flow time t."""
+    def add(self, t: float, W: np.ndarray) -> None:
+        """Keep W : (n, m), where the run was at flow time t."""
         self.times.append(t)
         self.weights.append(W)
-        self.step_sizes.append(h)
+
+    def copy(self) -> SavedStates:
+        """The same, to be added to on its own."""
+        return SavedStates(list(self.times), list(self.weights))

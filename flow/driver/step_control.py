@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flow.forces import Slots
+from flow.forces import ForceSum
 from flow.integrators.schemes import (
     LONGEST_GROWTH,
     LONGEST_GROWTH_BESIDE_DRIFT,
@@ -33,7 +33,7 @@ class StepControl:
     it be rejected again, while one that was accepted is lengthened by the smaller 1/(p + 1).
     """
 
-    forces: Slots
+    forces: ForceSum
     """What acts, added up."""
     rtol: float
     order: int

@@ -1,39 +1,24 @@
-"""Settings of a process while runs go on in it: threads, and what NumPy says of overflow."""
+"""Settings of a process while a run goes on in it: threads, and what NumPy says of overflow."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numba
 import numpy as np
-from threadpoolctl import threadpool_limits
+
+from flow.kernels.threads import numba_threads, single_threaded_blas
 
 SMALL = 2**14
 """Weights below which one thread is faster than waking several, and safe from waiting for them."""
 
 
 @contextmanager
-def prepared(size: int) -> Iterator[None]:
-    """Settings of a run of `size` weights.
-
-    Results must not depend on the number of BLAS threads, so slices run BLAS with one; a run that
-    overflows ends with a status, not with warnings.
-    """
+def run_settings(size: int) -> Iterator[None]:
+    """Settings for a run of `size` weights; a run that overflows ends with a status instead."""
     with (
-        threadpool_limits(limits=1, user_api="blas"),
-        np.errstate(over="ignore", invalid="ignore"),
+        single_threaded_blas(),
         numba_threads(size >= SMALL),
+        np.errstate(all="ignore"),
     ):
         yield
-
-
-@contextmanager
-def numba_threads(many: bool) -> Iterator[None]:
-    """All threads, or one for little work; no result depends on it."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(before if many else 1)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)

@@ -9,22 +9,22 @@ from flow.forces.base import Array, Force, Growth, Summary, summarize
 from flow.forces.feature_benefit import FeatureBenefit
 from flow.forces.interference import Interference
 from flow.forces.regularization import L2Regularization, Regularization
-from flow.forces.total import Slots, sum_slots, velocity, with_jump
+from flow.forces.total import ForceSum, sum_forces, velocity, with_jump
 from flow.forces.under_noise import NoisyFeatureBenefit, NoisyInterference
 
 __all__ = [
     "Array",
     "FeatureBenefit",
     "Force",
+    "ForceSum",
     "Growth",
     "Interference",
     "L2Regularization",
     "NoisyFeatureBenefit",
     "NoisyInterference",
     "Regularization",
-    "Slots",
     "Summary",
-    "sum_slots",
+    "sum_forces",
     "summarize",
     "velocity",
     "with_jump",

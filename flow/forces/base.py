@@ -8,14 +8,14 @@ A force enters the integrators through *slots*; each has a neutral default:
 
 =================  ==========================================================================
 ``growth``         row growth  (constant − quadratic·‖W_i‖²) W_i, which integrators solve exactly
-``overlap``        coefficient c of the pair function φ(G) = c·ReLU(G), i ≠ j, drift φ(G) W
+``pair_strength``  coefficient c of the pair function φ(G) = c·ReLU(G), i ≠ j, drift φ(G) W
 ``l1``             weight λ of the sign force −λ·sign(W), the only jump in the field
-``drift(W)``       any other rate, (n, m), and its ``stiffness(W)``; sets ``has_drift``
+``drift(W)``       any other rate, (n, m), and its ``stiffness(W)``; sets ``has_general_drift``
 =================  ==========================================================================
 
-and says in ``keeps_zeros`` whether a neuron that is zero in every row stays so under it, which is
-what allows sparse evaluation. To add a force, subclass :class:`Force` here; the tests of the
-forces find it and hold it to the laws (slots = rate = −∇energy, equivariance).
+and says in ``preserves_dead_neurons`` whether a neuron that is zero in every row stays so under it,
+which is what allows sparse evaluation. To add a force, subclass :class:`Force` in its own file; the
+tests of the forces find it and hold it to the laws (slots = rate = −∇energy, equivariance).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Summary(NamedTuple):
     """‖W_i‖₁."""
     squared_norm: np.ndarray
     """‖W_i‖²."""
-    overlap: np.ndarray
+    rectified_squares: np.ndarray
     """Σ_{j≠i} ReLU(G_ij)²."""
 
 
@@ -77,13 +77,13 @@ class Force:
     """
 
     registry: ClassVar[dict[str, type[Force]]] = {}
-    keeps_zeros: ClassVar[bool] = True
-    has_drift: ClassVar[bool] = False
+    preserves_dead_neurons: ClassVar[bool] = True
+    has_general_drift: ClassVar[bool] = False
     replaces: ClassVar[type[Force] | None] = None
     """A force that this one contains, so that both together would count it twice."""
 
     def __init_subclass__(cls) -> None:
-        needed = dict(_NEEDED if not cls.has_drift else _NEEDED | _NEEDED_WITH_DRIFT)
+        needed = dict(_NEEDED if not cls.has_general_drift else _NEEDED | _NEEDED_WITH_DRIFT)
         for method, returned in needed.items():
             if getattr(cls, method) is getattr(Force, method):
                 raise TypeError(
@@ -97,7 +97,7 @@ class Force:
         return Growth()
 
     @property
-    def overlap(self) -> float:
+    def pair_strength(self) -> float:
         return 0.0
 
     @property
@@ -106,11 +106,15 @@ class Force:
 
     def drift(self, W: Array) -> Array:
         """Smooth rate that fits no other slot, (n, m)."""
-        raise NotImplementedError(f"{type(self).__name__} has no general drift: see has_drift")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no general drift: see has_general_drift"
+        )
 
     def stiffness(self, W: Array) -> Array:
         """Upper estimate of the fastest rate at which the general drift relaxes, 1/time."""
-        raise NotImplementedError(f"{type(self).__name__} has no general drift: see has_drift")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no general drift: see has_general_drift"
+        )
 
     @property
     def drift_scale(self) -> float:

@@ -22,7 +22,7 @@ class Interference(Force):
         check_strength(self, "strength", self.strength)
 
     @property
-    def overlap(self) -> float:
+    def pair_strength(self) -> float:
         return self.strength
 
     def energy(self, W: Array) -> Array:
@@ -32,4 +32,4 @@ class Interference(Force):
         return -self.strength * (rectified_gram(W) @ W)
 
     def energy_from(self, summary: Summary) -> float:
-        return float(0.25 * self.strength * summary.overlap.sum())
+        return float(0.25 * self.strength * summary.rectified_squares.sum())

@@ -8,33 +8,36 @@ from typing import Any, NamedTuple
 from flow.forces.base import Array, Force
 
 
-class Slots(NamedTuple):
+class ForceSum(NamedTuple):
     """The sum of a set of forces, as integrators see it.
 
-    dW_i/dt = (growth_constant − growth_quadratic ‖W_i‖²) W_i − overlap·Σ_{j≠i} ReLU(G_ij) W_j
+    dW_i/dt = (growth_constant − growth_quadratic ‖W_i‖²) W_i − pair_strength·Σ_{j≠i} ReLU(G_ij) W_j
               + Σ drift(W)_i − l1·sign(W_i)
     """
 
     growth_constant: float
     growth_quadratic: float
-    overlap: float
+    pair_strength: float
     l1: float
     drifts: tuple[Force, ...]
-    keeps_zeros: bool
+    preserves_dead_neurons: bool
 
     @property
-    def has_drift(self) -> bool:
+    def couples_rows(self) -> bool:
         """Whether rows act on each other, so that the field must be sampled along a step."""
-        return self.overlap != 0.0 or bool(self.drifts)
+        return self.pair_strength != 0.0 or bool(self.drifts)
 
     @property
     def scale(self) -> float:
         """The fastest of the rates 1/c that the strengths set (1 where all are off)."""
         drifts = (force.drift_scale for force in self.drifts)
-        return max(abs(self.growth_constant), self.growth_quadratic, self.overlap, *drifts) or 1.0
+        return (
+            max(abs(self.growth_constant), self.growth_quadratic, self.pair_strength, *drifts)
+            or 1.0
+        )
 
 
-def sum_slots(forces: Sequence[Force]) -> Slots:
+def sum_forces(forces: Sequence[Force]) -> ForceSum:
     """Add up the slots of `forces`.
 
     Raises TypeError for anything that is not a force, ValueError for a force beside one that
@@ -50,13 +53,13 @@ def sum_slots(forces: Sequence[Force]) -> Slots:
         if force.replaces is not None and any(type(f) is force.replaces for f in forces):
             name, replaced = type(force).__name__, force.replaces.__name__
             raise ValueError(f"{name} replaces {replaced}, got both; leave {replaced} out")
-    return Slots(
+    return ForceSum(
         growth_constant=float(sum(f.growth.constant for f in forces)),
         growth_quadratic=float(sum(f.growth.quadratic for f in forces)),
-        overlap=float(sum(f.overlap for f in forces)),
+        pair_strength=float(sum(f.pair_strength for f in forces)),
         l1=float(sum(f.l1 for f in forces)),
-        drifts=tuple(f for f in forces if f.has_drift),
-        keeps_zeros=all(f.keeps_zeros for f in forces),
+        drifts=tuple(f for f in forces if f.has_general_drift),
+        preserves_dead_neurons=all(f.preserves_dead_neurons for f in forces),
     )
 
 

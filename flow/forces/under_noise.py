@@ -53,7 +53,7 @@ class NoisyFeatureBenefit(Force):
     accuracy: float = 1e-4
     """Error of f in units of σ²‖W_i‖²; see :mod:`flow.forces.noise`."""
 
-    has_drift: ClassVar[bool] = True
+    has_general_drift: ClassVar[bool] = True
     replaces: ClassVar[type[Force] | None] = FeatureBenefit
 
     def __post_init__(self) -> None:
@@ -125,7 +125,7 @@ class NoisyInterference(Force):
     accuracy: float = 1e-4
     """Error of f in units of σ²‖W_j‖²; see :mod:`flow.forces.noise`."""
 
-    has_drift: ClassVar[bool] = True
+    has_general_drift: ClassVar[bool] = True
     replaces: ClassVar[type[Force] | None] = Interference
 
     def __post_init__(self) -> None:

@@ -9,16 +9,15 @@ but the solution of one scalar equation per row, and where g₁ or λ is 0 not e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flow.initial import check_weights
 from flow.kernels import exact as kernels
+from flow.kernels.threads import numba_threads
 
 Floats = NDArray[np.float64]
 Row = tuple[Floats, Floats, Floats]
@@ -68,7 +67,7 @@ class ExactFlow:
         self._d: Floats = np.empty(W.shape)
         self._mean = np.empty(W.shape)
         self._spread = np.empty(W.shape)
-        with _threads(W.size > MANY_WEIGHTS):
+        with numba_threads(W.size > MANY_WEIGHTS):
             kernels.distances(W, self._top, self._d)
             self._d.sort(axis=1)
             kernels.prefix_moments(self._d, self._mean, self._spread)
@@ -88,7 +87,7 @@ class ExactFlow:
                 scaled: NDArray[np.floating] = (self._W0 / z[0][:, None]).astype(self._W0.dtype)
             return scaled
         out = np.empty_like(self._W0)
-        with _threads(out.size > MANY_WEIGHTS):
+        with numba_threads(out.size > MANY_WEIGHTS):
             kernels.fill_weights(self._W0, self._top, sigma[0], z[0], out)
         return out
 
@@ -101,7 +100,7 @@ class ExactFlow:
         names = ("l1", "l2", "l4")
         out: dict[str, NDArray] = {name: np.empty(sigma.shape) for name in names}
         out["nonzeros"] = np.empty(sigma.shape, np.int64)
-        with _threads(self._d.size > MANY_WEIGHTS):
+        with numba_threads(self._d.size > MANY_WEIGHTS):
             kernels.measure(self._d, self._mean, self._spread, sigma, z, *out.values())
         if self._law[2] == 0.0:
             out["nonzeros"][:] = np.count_nonzero(self._W0, axis=1)
@@ -122,7 +121,7 @@ class ExactFlow:
             points = self._path[row, :, : self._counts[row, 0]]
             dead = points[1, -1] == 0.0
             never = points[0, -1] if dead else np.inf
-            with _threads(d.size > kernels.BLOCK):
+            with numba_threads(d.size > kernels.BLOCK):
                 kernels.extinctions(
                     self._row(row), points, points.shape[1],
                     never, self._law, self._tableau, ordered,
@@ -161,7 +160,7 @@ class ExactFlow:
         capacity = CAPACITY
         while True:
             self._path = np.zeros((n, 5, capacity))
-            with _threads(n > MANY_ROWS):
+            with numba_threads(n > MANY_ROWS):
                 kernels.all_paths(
                     self._d, self._mean, self._spread, self._top,
                     self._law, TOLERANCE, self._tableau, self._path, self._counts,
@@ -188,7 +187,7 @@ class ExactFlow:
             return self._closed_states(t, slice(None))
         n = len(self._W0)
         sigma, z = np.empty((2, t.size, n))
-        with _threads(n > MANY_ROWS):
+        with numba_threads(n > MANY_ROWS):
             kernels.states(
                 self._d, self._mean, self._spread,
                 self._path, self._counts, t, self._law, self._tableau, sigma, z,
@@ -277,17 +276,6 @@ class ExactFlow:
 
         dead = sigma[-1] == 0.0
         return _quiet(t, after <= limit, before <= limit, dead or quiet(_FOREVER), crossing)
-
-
-@contextmanager
-def _threads(many: bool) -> Iterator[None]:
-    """All threads, or one for little work; no result depends on it."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(before if many else 1)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
 
 
 def _quiet(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flow.forces import Slots
+from flow.forces import ForceSum
 from flow.integrators.layout import COMPACT_BELOW, Layout, State, dense_layout, sparse_layout
 from flow.kernels import interference as kernels
 from flow.kernels import rows as row_kernels
@@ -31,18 +31,28 @@ class Field:
     dtype : float32 or float64.
     """
 
-    def __init__(self, slots: Slots, n: int, m: int, dtype: np.dtype) -> None:
+    def __init__(self, slots: ForceSum, n: int, m: int, dtype: np.dtype) -> None:
         self.slots = slots
         self.n, self.m, self.dtype = n, m, dtype
         self.evaluations = 0
-        self._may_sparsify = slots.l1 > 0.0 and slots.keeps_zeros and not slots.drifts
+        self._may_sparsify = slots.l1 > 0.0 and slots.preserves_dead_neurons and not slots.drifts
         self._capacity = 16
         self._blas = BLAS[np.dtype(dtype)]
-        self._grams = np.empty((kernels.slices(m) if slots.overlap else 0, n, n), dtype)
+        self._grams = np.empty((kernels.slices(m) if slots.pair_strength else 0, n, n), dtype)
+
+    def copy(self) -> Field:
+        """A field that samples the same, with work space of its own."""
+        twin = Field(self.slots, self.n, self.m, self.dtype)
+        twin.evaluations, twin._capacity = self.evaluations, self._capacity
+        return twin
 
     def init(self, W: np.ndarray) -> State:
         """The state at W : (n, m), in a layout that depends on W alone."""
-        live = np.flatnonzero(W.any(axis=0)) if self.slots.keeps_zeros else np.arange(self.m)
+        live = (
+            np.flatnonzero(W.any(axis=0))
+            if self.slots.preserves_dead_neurons
+            else np.arange(self.m)
+        )
         if live.size == 0:
             live = np.arange(1)
         if live.size > COMPACT_BELOW * self.m:
@@ -77,7 +87,7 @@ class Field:
         """
         if search and beta != 0.0:
             raise ValueError(f"expected beta = 0 with a search for revivals, got {beta}; sum later")
-        if not self.slots.has_drift:
+        if not self.slots.couples_rows:
             _scale(out, beta)
             return None
         self.evaluations += 1
@@ -97,7 +107,7 @@ class Field:
             rows = np.empty((layout.width, capacity), np.int32)
             values = np.empty((layout.width, capacity), self.dtype)
             kernels.sparse_interference(
-                layout.start, layout.column, *layout.by_neuron, W, self.slots.overlap,
+                layout.start, layout.column, *layout.by_neuron, W, self.slots.pair_strength,
                 REVIVAL_MARGIN * self.slots.l1, self._grams[1], alpha, beta, out, *coupling,
                 counts, rows, values,
             )  # fmt: skip
@@ -111,7 +121,7 @@ class Field:
     ) -> None:
         grams = self._grams[: kernels.slices(W.shape[1])]
         kernels.dense_interference(
-            self._blas, W, self.slots.overlap, grams, alpha, beta, out, *coupling
+            self._blas, W, self.slots.pair_strength, grams, alpha, beta, out, *coupling
         )
 
     def _general_drift(self, W: np.ndarray, coupling: Coupling) -> np.ndarray:
@@ -119,7 +129,7 @@ class Field:
         C = np.zeros_like(W)
         for part in coupling:
             part[:] = 0.0
-        if self.slots.overlap:
+        if self.slots.pair_strength:
             self._dense_interference(W, 1.0, 0.0, C, coupling)
         for force in self.slots.drifts:
             C -= force.drift(W)
@@ -140,13 +150,13 @@ class Field:
         """
         if layout.column is None:
             stiffness = self._dense_stiffness(layout, W, coupling)
-            if self.slots.keeps_zeros:
+            if self.slots.preserves_dead_neurons:
                 layout, W, C = self._narrow(layout, W, C)
             return State(layout, W, C, coupling, stiffness)
         if outside is None:
             outside = RevivalCandidates.none(self.dtype)
         layout, W, C = self._reselect(layout, W, C, outside)
-        if layout.size > DENSE_ABOVE * self.n * layout.width and self.slots.has_drift:
+        if layout.size > DENSE_ABOVE * self.n * layout.width and self.slots.couples_rows:
             return self._densified(layout, W)
         return State(layout, W, C, coupling, self._sparse_stiffness(layout, W, coupling))
 
@@ -197,19 +207,19 @@ class Field:
     # overlap at all. The factor allows for the power iteration not having converged.
 
     def _stiffness(self, top: float, coupling: Coupling) -> float:
-        return 1.1 * (2.0 * self.slots.overlap * top + float(coupling.pull.max()))
+        return 1.1 * (2.0 * self.slots.pair_strength * top + float(coupling.pull.max()))
 
     def _dense_stiffness(self, layout: Layout, W: np.ndarray, coupling: Coupling) -> float:
         """Of the W that was sampled last, whose G is still there."""
         W = W.reshape(self.n, layout.width)
         stiffness = float(sum(force.stiffness(W) for force in self.slots.drifts))
-        if self.slots.overlap:
+        if self.slots.pair_strength:
             top = kernels.dense_top_eigenvalue(self._grams[0], coupling.pull)
             stiffness += self._stiffness(top, coupling)
         return stiffness
 
     def _sparse_stiffness(self, layout: Layout, W: np.ndarray, coupling: Coupling) -> float:
-        if not self.slots.overlap or not coupling.pull.any():
+        if not self.slots.pair_strength or not coupling.pull.any():
             return 0.0
         assert layout.column is not None
         top = kernels.sparse_top_eigenvalue(

@@ -65,10 +65,17 @@ def sparse_layout(start: np.ndarray, column: np.ndarray, neurons: np.ndarray) ->
     if used.sum() <= COMPACT_BELOW * neurons.size:
         position = np.cumsum(used) - 1
         column, neurons = position[column].astype(np.int32), neurons[used]
-    offsets = np.empty(neurons.size + 1, np.int64)
+    return Layout(start, neurons, column, by_neuron(start, column, neurons.size))
+
+
+def by_neuron(
+    start: np.ndarray, column: np.ndarray, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The entries of a sparse layout neuron by neuron: offsets, rows, entries."""
+    offsets = np.empty(width + 1, np.int64)
     rows, entries = np.empty(column.size, np.int32), np.empty(column.size, np.int64)
-    kernels.index_neurons(start, column, neurons.size, offsets, rows, entries)
-    return Layout(start, neurons, column, (offsets, rows, entries))
+    kernels.index_neurons(start, column, width, offsets, rows, entries)
+    return offsets, rows, entries
 
 
 @dataclass(frozen=True)

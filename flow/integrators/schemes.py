@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
+from flow.forces import ForceSum
 from flow.integrators.field import Field, RevivalCandidates
 from flow.integrators.layout import State
 from flow.kernels import interference as kernels
@@ -31,6 +32,15 @@ LONGEST_OVERLAP = 1.5
 each other's cost, a balance that a scheme loses where it treats growth and drift apart for long."""
 
 
+class MeanDrift(NamedTuple):
+    """The mean over a step of what a row feels of the others."""
+
+    drift: Any
+    """(entries,) mean of C."""
+    radial: Any
+    """(n,) mean of ρ."""
+
+
 class Proposal(NamedTuple):
     """What a scheme proposes after a step, in the layout in which the step was made."""
 
@@ -43,6 +53,8 @@ class Proposal(NamedTuple):
     """Zeros outside a sparse layout that may revive; None when dense."""
     error: float
     """max_i ‖local error of W_i‖₂ / max(1, ‖W_i‖₂); 0 for schemes without an estimate."""
+    mean: MeanDrift | None = None
+    """What the rows were solved under, for looking inside the step; None where that is not kept."""
 
 
 class Scheme(Protocol):
@@ -53,7 +65,13 @@ class Scheme(Protocol):
     """Whether weights may reach zero under −λ·sign(W)."""
     estimates_error: ClassVar[bool]
 
-    def propose(self, field: Field, state: State, h: float, rtol: float) -> Proposal: ...
+    def propose(self, field: Field, state: State, h: float, rtol: float) -> Proposal:
+        """W after a step of length h, rows solved to a twentieth of rtol."""
+
+    def inside(
+        self, field: Field, state: State, proposal: Proposal, h: float, theta: float, rtol: float
+    ) -> np.ndarray:
+        """(entries,) W at the share 0 < theta < 1 of a step that was proposed."""
 
 
 # Proximal Chebyshev ------------------------------------------------------------------------------
@@ -131,12 +149,13 @@ class ProximalChebyshev:
         W_new = np.empty_like(W)
         coupling = Coupling.zeros(field.n)
         rho0 = state.coupling.radial
-        if not slots.has_drift:
+        if not slots.couples_rows:
             row_kernels.advance_rows(start, W, C0, 1.0, rho0, rho0, h, *row_problem, W_new, error)
             row_kernels.add_drift_error(
                 start, W_new, C0, C0, C0, rho0, rho0, rho0, h, g1, 0.0, error
             )
-            return Proposal(W_new, C0.copy(), coupling, None, float(error.max()))
+            mean = MeanDrift(C0, rho0)
+            return Proposal(W_new, C0.copy(), coupling, None, float(error.max()), mean)
         stages = chebyshev_stages(h, state.stiffness)
         r = chebyshev_recurrence(stages)
         P, previous = r.gamma_tilde[1] * C0, np.zeros_like(C0)
@@ -163,7 +182,26 @@ class ProximalChebyshev:
         )
         if outside is not None:
             kernels.late_revivals(slots.l1, h, outside.row, outside.value, error)
-        return Proposal(W_new, C, coupling, outside, float(error.max()))
+        return Proposal(W_new, C, coupling, outside, float(error.max()), MeanDrift(P, R))
+
+    def inside(
+        self, field: Field, state: State, proposal: Proposal, h: float, theta: float, rtol: float
+    ) -> np.ndarray:
+        """The rows solved over θh under the mean drift C₀ + θ (P − C₀). Order two, zeros exact.
+
+        P is the mean over the whole step. Deaths and revivals that the event log interpolates
+        between the ends of the step may come a little earlier or later than here.
+        """
+        assert proposal.mean is not None
+        slots, rho0 = field.slots, state.coupling.radial
+        P, R = proposal.mean
+        drift = state.C + np.asarray(theta, state.C.dtype) * (P - state.C)
+        W, error = np.empty_like(state.W), np.zeros(field.n)
+        row_kernels.advance_rows(
+            state.layout.start, state.W, drift, 1.0, rho0 + theta * (R - rho0), rho0, theta * h,
+            slots.growth_constant, slots.growth_quadratic, slots.l1, 0.05 * rtol, W, error,
+        )  # fmt: skip
+        return W
 
 
 # Reference schemes -------------------------------------------------------------------------------
@@ -190,6 +228,18 @@ class ProximalEuler:
         )  # fmt: skip
         outside = field.sample(state.layout, W_new, C, coupling, search=True)
         return Proposal(W_new, C, coupling, outside, 0.0)
+
+    def inside(
+        self, field: Field, state: State, proposal: Proposal, h: float, theta: float, rtol: float
+    ) -> np.ndarray:
+        """A shorter step. Order one."""
+        slots = field.slots
+        W = np.empty_like(state.W)
+        row_kernels.soft_threshold_step(
+            state.layout.start, state.W, state.C, state.coupling.radial, theta * h,
+            slots.growth_constant, slots.growth_quadratic, slots.l1, W,
+        )  # fmt: skip
+        return W
 
 
 class Tableau(NamedTuple):
@@ -223,19 +273,32 @@ class BogackiShampine:
         grid = (field.n, layout.width)
         C, coupling = state.C, state.coupling
         W = stage = state.W.reshape(grid)
-
-        def rate() -> np.ndarray:
-            squared = (stage * stage).sum(axis=1)
-            growth = slots.growth_constant - coupling.radial - slots.growth_quadratic * squared
-            return np.asarray(growth.astype(stage.dtype)[:, None] * stage - C.reshape(grid))
-
-        rates = [rate()]
+        rates = [_smooth_rate(slots, stage, C, coupling)]
         C, coupling = np.empty_like(state.C), Coupling.zeros(field.n)
         for weights in self.tableau.stages:
             stage = W + h * sum(a * k for a, k in zip(weights, rates, strict=True))
             field.sample(layout, stage.ravel(), C, coupling)
-            rates.append(rate())
+            rates.append(_smooth_rate(slots, stage, C, coupling))
         defect = h * sum(a * k for a, k in zip(self.tableau.error, rates, strict=True))
         size = np.maximum(1.0, np.linalg.norm(stage, axis=1))
         error = float(np.max(np.linalg.norm(defect, axis=1) / size))
         return Proposal(stage.ravel(), C, coupling, None, error)
+
+    def inside(
+        self, field: Field, state: State, proposal: Proposal, h: float, theta: float, rtol: float
+    ) -> np.ndarray:
+        """The cubic through W and dW/dt at both ends (Hermite). Order three."""
+        grid, slots = (field.n, state.layout.width), field.slots
+        before, after = state.W.reshape(grid), proposal.W.reshape(grid)
+        slope0 = h * _smooth_rate(slots, before, state.C, state.coupling)
+        slope1 = h * _smooth_rate(slots, after, proposal.C, proposal.coupling)
+        change = after - before
+        bend = (1.0 - 2.0 * theta) * change + (theta - 1.0) * slope0 + theta * slope1
+        return (before + theta * change + theta * (theta - 1.0) * bend).ravel()
+
+
+def _smooth_rate(slots: ForceSum, W: np.ndarray, C: np.ndarray, coupling: Coupling) -> np.ndarray:
+    """dW/dt : (n, width) without ℓ1, from the drift at W."""
+    squared = (W * W).sum(axis=1)
+    growth = slots.growth_constant - coupling.radial - slots.growth_quadratic * squared
+    return np.asarray(growth.astype(W.dtype)[:, None] * W - C.reshape(W.shape))

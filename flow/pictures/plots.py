@@ -1,7 +1,7 @@
 """Pictures of runs: one run in four panels, several runs side by side, who is where, a film.
 
 Everything drawn is in a :class:`flow.results.trajectory.Trajectory`, its
-:class:`flow.pictures.film.Film` and a
+:class:`flow.results.film.Film` and a
 :class:`Law`; nothing is computed here but means and orders. Figures are built on their own Agg
 canvas, without pyplot and its global state.
 """
@@ -24,9 +24,9 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from flow.analysis.states import is_polysemantic
-from flow.pictures.film import Film
 from flow.pictures.law import Law
 from flow.results.files import written_aside
+from flow.results.film import Film
 from flow.results.trajectory import Trajectory
 
 STYLE = Path(__file__).with_name("style.mplstyle")

@@ -16,13 +16,27 @@ class Certificate:
     curvature: float
     """Lowest eigenvalue of the energy's Hessian on the non-zeros; NaN if it was not asked for."""
     curvature_floor: float
-    """Curvature below this (−1e-6·c) makes the point a saddle."""
+    """Curvature below this (−1e-6·c, in float32 −1e-4·c) makes the point a saddle."""
+
+    rounding: float = 0.0
+    """What is left of dW/dt by rounding where its terms cancel."""
 
     @property
     def stationary(self) -> bool:
+        """Whether the residual counts as rest."""
         return bool(self.residual <= self.tolerance)
 
     @property
-    def saddle(self) -> bool:
+    def unstable(self) -> bool:
         """Whether a direction of the non-zeros goes downhill."""
         return self.curvature < self.curvature_floor
+
+    @property
+    def saddle(self) -> bool:
+        """Whether W is where the flow would stay but for rounding, and would not come back."""
+        return self.unstable and self.residual <= self.rounding
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the flow has ended: at a place where it would stay, or on a saddle."""
+        return self.stationary and (not self.unstable or self.saddle)

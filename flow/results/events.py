@@ -28,7 +28,7 @@ def _integers() -> NDArray[np.int64]:
     return np.zeros(0, np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WeightEvents:
     """Deaths of weights, or revivals, in the order of time; each array has shape (events,)."""
 
@@ -46,7 +46,7 @@ class WeightEvents:
     """Flow time within which the event is known: the length of its step."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OverlapEvents:
     """Changes of sign of G_ij = W_i·W_j, i < j, in the order of time; shapes (events,)."""
 
@@ -64,7 +64,7 @@ class OverlapEvents:
     """Length of the step."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Events:
     """The event log of a run; what was not asked for is empty."""
 

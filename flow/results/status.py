@@ -11,6 +11,7 @@ class Status(enum.Enum):
     STATIONARY = "stationary: the flow has come to rest where it would stay"
     REACHED_T_END = "reached t_end"
     SADDLE = "saddle: at rest, but a direction of the non-zero weights still goes downhill"
+    STOPPED = "not finished: stopped by the callback, or not run further"
     STEP_LIMIT = "not finished: the limit on steps was reached"
     TIME_LIMIT = "not finished: the limit on wall-clock time was reached"
     STEP_TOO_SMALL = "not finished: no step was short enough for rtol"

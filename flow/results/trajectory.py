@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,16 +15,19 @@ from flow.forces import Force
 from flow.results.certificate import Certificate
 from flow.results.events import Events
 from flow.results.files import written_aside
+from flow.results.film import Film
 from flow.results.observables import Observables
 from flow.results.status import Status
 
 if TYPE_CHECKING:
     import xarray
 
-FORMAT = "incidental-flow trajectory 1"
+    from flow.driver.simulation import Simulation
+
+FORMAT = "incidental-flow trajectory 2"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trajectory:
     """A run of the flow."""
 
@@ -33,8 +35,6 @@ class Trajectory:
     """(s,) flow times at which the weights were kept."""
     weights: np.ndarray
     """(s, n, m)."""
-    step_sizes: np.ndarray
-    """(s,) step the driver would have tried next: what continuing from there needs."""
     observables: Observables
     status: Status
     message: str
@@ -48,6 +48,11 @@ class Trajectory:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     events: Events = field(default_factory=Events)
     """Deaths and revivals of weights, changes of sign of overlaps; empty unless asked for."""
+    film: Film | None = None
+    """Frames of W along the run; None unless asked for."""
+    checkpoint: Mapping[str, np.ndarray] | None = None
+    """The loop's state at the end, from which the same run goes on bit for bit; None where there is
+    no loop (backend "exact", training)."""
 
     @property
     def final(self) -> np.ndarray:
@@ -69,7 +74,6 @@ class Trajectory:
         arrays: dict[str, Any] = {
             "times": self.times,
             "weights": self.weights,
-            "step_sizes": self.step_sizes,
         }
         for name in ("times", "l1", "l2", "l4", "nonzeros", "dissipation"):
             arrays[f"observables.{name}"] = getattr(self.observables, name)
@@ -77,6 +81,11 @@ class Trajectory:
             arrays[f"energy.{name}"] = values
         for name, values in self.events.arrays().items():
             arrays[f"events.{name}"] = values
+        if self.film is not None:
+            for name in ("times", "rows", "weights"):
+                arrays[f"film.{name}"] = getattr(self.film, name)
+        for name, values in (self.checkpoint or {}).items():
+            arrays[f"checkpoint.{name}"] = values
         arrays["about"] = np.array(
             json.dumps(
                 {
@@ -88,7 +97,8 @@ class Trajectory:
                     "parameters": dict(self.parameters),
                     "versions": dict(self.versions),
                     "metadata": dict(self.metadata),
-                }
+                },
+                default=_as_plain,
             )
         )
         with written_aside(path) as file:
@@ -101,49 +111,50 @@ class Trajectory:
         Raises FileNotFoundError, or ValueError if the file is corrupt or was not written by
         this project.
         """
-        try:
-            # np.load leaves a file open that it was given by name and could not read.
-            with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            about = json.loads(str(arrays["about"]))
-            if about["format"] != FORMAT:
-                raise KeyError(about["format"])
-            energy = {
-                name.removeprefix("energy."): values
-                for name, values in arrays.items()
-                if name.startswith("energy.")
-            }
-            logged = {
-                name.removeprefix("events."): values
-                for name, values in arrays.items()
-                if name.startswith("events.")
-            }
-            observed = {
-                name.removeprefix("observables."): values
-                for name, values in arrays.items()
-                if name.startswith("observables.")
-            }
-            return cls(
-                times=arrays["times"],
-                weights=arrays["weights"],
-                step_sizes=arrays["step_sizes"],
-                observables=Observables(energy=energy, **observed),
-                events=Events.from_arrays(logged),
-                status=Status[about["status"]],
-                message=about["message"],
-                certificate=Certificate(**about["certificate"]),
-                stats=about["stats"],
-                parameters=about["parameters"],
-                versions=about["versions"],
-                metadata=about["metadata"],
-            )
-        except FileNotFoundError:
-            raise
-        except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{os.fspath(path)}: expected a trajectory written by Trajectory.save, "
-                f"got something else ({type(error).__name__}: {error}); check the path"
-            ) from error
+        with open(path, "rb") as raw:  # np.load leaves a file open that it could not read
+            try:
+                with np.load(raw, allow_pickle=False) as file:
+                    arrays = {name: file[name] for name in file.files}
+                return cls._from_arrays(arrays)
+            except Exception as error:  # whatever damaged bytes make zipfile, zlib and NumPy raise
+                raise ValueError(
+                    f"expected a trajectory written by Trajectory.save, got {os.fspath(path)}, "
+                    f"which is something else or damaged ({type(error).__name__}: {error}); check "
+                    f"the path"
+                ) from error
+
+    @classmethod
+    def _from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Trajectory:
+        about = json.loads(str(arrays["about"]))
+        if about["format"] != FORMAT:
+            raise ValueError(f"format {about['format']!r} instead of {FORMAT!r}")
+
+        def group(name: str) -> dict[str, np.ndarray]:
+            start = f"{name}."
+            return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+
+        film, checkpoint = group("film"), group("checkpoint")
+        return cls(
+            times=arrays["times"],
+            weights=arrays["weights"],
+            observables=Observables(energy=group("energy"), **group("observables")),
+            events=Events.from_arrays(group("events")),
+            film=Film(**film) if film else None,
+            checkpoint=checkpoint or None,
+            status=Status[about["status"]],
+            message=about["message"],
+            certificate=Certificate(**about["certificate"]),
+            stats=about["stats"],
+            parameters=about["parameters"],
+            versions=about["versions"],
+            metadata=about["metadata"],
+        )
+
+    def simulation(self, **changes: Any) -> Simulation:
+        """Go on from the end of this run: :meth:`flow.Simulation.resume`."""
+        from flow.driver.simulation import Simulation
+
+        return Simulation.resume(self, **changes)
 
     def to_xarray(self) -> xarray.Dataset:
         """The run as a labelled dataset; needs the extra ``data``.
@@ -186,3 +197,10 @@ class Trajectory:
                 },
             },
         )
+
+
+def _as_plain(value: Any) -> Any:
+    """NumPy's numbers as Python's."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"expected metadata that JSON can hold, got {type(value).__name__}")

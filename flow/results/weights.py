@@ -32,8 +32,6 @@ class SavedWeights:
     """(n, m) weights."""
     t: float
     """Flow time they were saved at; 0 for weights that no run left as they are."""
-    first_step: float | None
-    """Step to try first; None where that has to be found out."""
     about: Mapping[str, Any]
     """What made them: parameters and metadata of the run, edits."""
 
@@ -73,21 +71,16 @@ def read_weights(path: str | os.PathLike[str], time: float | None = None) -> Sav
     name = f"W of {path}"
     if run is not None:
         k = _saved(run, time, path)
-        step = float(run.step_sizes[k])
         about = {"parameters": dict(run.parameters), "metadata": dict(run.metadata)}
-        return SavedWeights(
-            check_weights(run.weights[k], name=name),
-            float(run.times[k]),
-            step if step > 0.0 else None,
-            about,
-        )
+        W = check_weights(run.weights[k], name=name)
+        return SavedWeights(W, float(run.times[k]), about)
     assert plain is not None
     if time is not None:
         raise TimeNotSaved(
             f"expected a file with several saved times, got {path}, which holds one W; leave the "
             f"time out"
         )
-    return SavedWeights(check_weights(plain["W"], name=name), 0.0, None, _about(plain.get("about")))
+    return SavedWeights(check_weights(plain["W"], name=name), 0.0, _about(plain.get("about")))
 
 
 def write_weights(

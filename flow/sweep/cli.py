@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import arg
-
 from flow.cli.flags import (
     InputError,
     MaxSeconds,
     check_output,
     complain,
     exit_code,
+    named_flags,
     parse_flags,
     shows_bar,
-    value_spec,
+    value,
     whole,
 )
 from flow.sweep.config import read_config
@@ -47,59 +46,46 @@ ABOUT = (
 
 def _export(token: str) -> str:
     if token != "csv" and not token.endswith(".csv"):
-        raise InputError(f"--export: expected csv or a file name that ends in .csv, got {token!r}")
+        raise ValueError(f"expected csv or a file name that ends in .csv, got {token!r}")
     return token
 
 
 @dataclass(frozen=True)
+@named_flags
 class Where:
     """Where the runs are done, and where they go."""
 
     out: Annotated[
-        Path | None,
-        value_spec("out", "FILE.sqlite", Path),
-        arg(help_behavior_hint="(default: CONFIG with .sqlite)"),
+        Path | None, value("FILE.sqlite", Path, hint="(default: CONFIG with .sqlite)")
     ] = None
     """the sweep's file"""
-    workers: Annotated[
-        int | None, whole("workers", 1), arg(help_behavior_hint="(default: one a core)")
-    ] = None
+    workers: Annotated[int | None, whole(1, hint="(default: one a core)")] = None
     """processes on this machine, of one thread each"""
-    scheduler: Annotated[
-        str | None,
-        value_spec("scheduler", "tcp://HOST:PORT", str),
-        arg(help_behavior_hint="(default: none)"),
-    ] = None
+    scheduler: Annotated[str | None, value("tcp://HOST:PORT", str, hint="(default: none)")] = None
     """use this Dask scheduler instead"""
-    weights: Annotated[
-        Path | None,
-        value_spec("weights", "FOLDER", Path),
-        arg(help_behavior_hint="(default: none)"),
-    ] = None
+    weights: Annotated[Path | None, value("FOLDER", Path, hint="(default: none)")] = None
     """keep every final W here, as HASH.npz"""
 
 
 @dataclass(frozen=True)
+@named_flags
 class How:
     """What is done about runs that fail."""
 
-    retries: Annotated[int, whole("retries", 0)] = 0
+    retries: Annotated[int, whole(0)] = 0
     """attempts beyond the first for a run that fails, counted over the life of the file"""
     max_seconds: MaxSeconds = None
     """limit for each run"""
 
 
 @dataclass(frozen=True)
+@named_flags
 class Shown:
     """What is shown at the end."""
 
     report: bool = False
     """print means, standard errors and the laws beside them"""
-    export: Annotated[
-        str | None,
-        value_spec("export", "csv|FILE.csv", _export),
-        arg(help_behavior_hint="(default: none)"),
-    ] = None
+    export: Annotated[str | None, value("csv|FILE.csv", _export, hint="(default: none)")] = None
     """write a table sorted by hash; csv puts it beside the sweep"""
     progress: bool = True
     """show a bar (on a terminal only, unless asked for)"""

@@ -77,13 +77,13 @@ def force_set(forces: str) -> ForceSet:
     coupled = any(_couples(kind) for kind in kinds)
     if coupled:
         own["c_interference"] = None
-    closed_form = not coupled and not any(kind.has_drift for kind in kinds)
+    closed_form = not coupled and not any(kind.has_general_drift for kind in kinds)
     return ForceSet(" + ".join(names), names, own, coupled, closed_form)
 
 
 def build_forces(forces: str, parameters: Mapping[str, Any]) -> list[Force]:
     """The forces themselves; ValueError where their numbers, or they together, cannot be."""
-    from flow.forces import Force, sum_slots
+    from flow.forces import Force, sum_forces
 
     found: list[Force] = []
     for kind in (Force.registry[name] for name in force_set(forces).names):
@@ -94,7 +94,7 @@ def build_forces(forces: str, parameters: Mapping[str, Any]) -> list[Force]:
         if _couples(kind) and parameters["c_interference"] is not None:
             given["strength"] = parameters["c_interference"]
         found.append(Force.from_dict({"name": kind.__name__, **given}))
-    sum_slots(found)
+    sum_forces(found)
     return found
 
 

@@ -12,16 +12,15 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import arg
-
 from flow.cli.flags import (
-    DEGREES_OF_FREEDOM,
-    SAVE_TIMES,
+    Degrees,
     InputError,
     SavedRun,
+    SaveTimes,
     check_output,
     choice,
     exit_code,
+    named_flags,
     number,
     parse_flags,
     shows_bar,
@@ -61,114 +60,111 @@ ABOUT = (
 
 
 @dataclass(frozen=True)
+@named_flags
 class Loss:
     """The network, and what it is charged for: (c/4) Σ|y - x|² + λ penalty."""
 
-    n: Annotated[int, whole("n", 1)] = 64
+    n: Annotated[int, whole(1)] = 64
     """features, the rows of W"""
-    m: Annotated[int, whole("m", 1)] = 128
+    m: Annotated[int, whole(1)] = 128
     """neurons, the columns of W"""
-    lam: Annotated[float, number("lam", "a number >= 0", remedy="; 0 is no penalty")] = 0.01
+    lam: Annotated[float, number("a number >= 0", remedy="; 0 is no penalty")] = 0.01
     """weight λ of the penalty; with --untied it is twice the authors' l1, as the mean of the two
     matrices' penalties is charged, not their sum"""
-    c: Annotated[float, number("c", "a number > 0")] = Network.c
+    c: Annotated[float, number("a number > 0")] = Network.c
     """four times the weight of the squared error; the paper's loss has 4, its text 1"""
-    penalty: Annotated[str, choice("penalty", PENALTIES)] = "l1"
+    penalty: Annotated[str, choice(PENALTIES)] = "l1"
     """l1: Σ|W|, l2: half of Σ W²"""
-    penalized: Annotated[str, choice("penalized", PENALIZED)] = "weights"
+    penalized: Annotated[str, choice(PENALIZED)] = "weights"
     """weights, or the activations they make"""
     untied: bool = False
     """encoder and decoder are different matrices; of their penalties the mean counts"""
     output_bias: bool = False
     """learn a bias of every output, from 0, without a penalty"""
-    hidden: Annotated[str, choice("hidden", HIDDEN)] = "linear"
+    hidden: Annotated[str, choice(HIDDEN)] = "linear"
     """what the hidden layer does"""
-    output: Annotated[str, choice("output", OUTPUTS)] = "relu"
+    output: Annotated[str, choice(OUTPUTS)] = "relu"
     """nonlinearity of the output"""
-    dtype: Annotated[str, choice("dtype", DTYPES)] = "float64"
+    dtype: Annotated[str, choice(DTYPES)] = "float64"
     """precision of W"""
 
 
 @dataclass(frozen=True)
+@named_flags
 class Inputs:
     """What it is trained on; by default the standard basis, all of it at every step."""
 
     probability: Annotated[
         float | None,
-        number("probability", "a number > 0 and <= 1", high=math.nextafter(1.0, 2.0)),
-        arg(help_behavior_hint="(default: one feature at a time)"),
+        number(
+            "a number > 0 and <= 1",
+            high=math.nextafter(1.0, 2.0),
+            hint="(default: one feature at a time)",
+        ),
     ] = None
     """each feature is on with this probability, independently of the others"""
-    exclusive: Annotated[
-        int | None, whole("exclusive", 1), arg(help_behavior_hint="(default: no blocks)")
-    ] = None
+    exclusive: Annotated[int | None, whole(1, hint="(default: no blocks)")] = None
     """two blocks of n/2 features never occur together: at every input one of them, by the toss of
     a coin, has this many of its features on"""
-    magnitude: Annotated[str, choice("magnitude", MAGNITUDES)] = "one"
+    magnitude: Annotated[str, choice(MAGNITUDES)] = "one"
     """size of a feature that is on"""
-    batch: Annotated[
-        int | None, whole("batch", 1), arg(help_behavior_hint="(default: the standard basis)")
-    ] = None
+    batch: Annotated[int | None, whole(1, hint="(default: the standard basis)")] = None
     """inputs drawn per step"""
-    rotation: Annotated[
-        int | None, whole("rotation", 0), arg(help_behavior_hint="(default: standard basis)")
-    ] = None
+    rotation: Annotated[int | None, whole(0, hint="(default: standard basis)")] = None
     """seed of random orthogonal inputs"""
 
 
 @dataclass(frozen=True)
+@named_flags
 class TrainingNoiseFlags:
     """Noise on the hidden layer."""
 
-    noise: Annotated[str, choice("noise", ("none", *NOISE_LAWS))] = "none"
+    noise: Annotated[str, choice(("none", *NOISE_LAWS))] = "none"
     """its distribution"""
-    sigma: Annotated[float, number("sigma", "a number >= 0")] = 0.1
+    sigma: Annotated[float, number("a number >= 0")] = 0.1
     """its standard deviation"""
-    degrees: Annotated[float, DEGREES_OF_FREEDOM] = DEFAULT_DEGREES
+    degrees: Degrees = DEFAULT_DEGREES
     """degrees of freedom of student-t, odd"""
     fresh_noise: bool = False
     """every input of every instance gets its own; otherwise all share one vector per step"""
 
 
 @dataclass(frozen=True)
+@named_flags
 class Steps:
     """How it is trained."""
 
-    optimizer: Annotated[str, choice("optimizer", METHODS)] = "proximal"
+    optimizer: Annotated[str, choice(METHODS)] = "proximal"
     """gd, proximal: gd with exact zeros, sgd: gd on minibatches or with noise, adamw"""
-    rate: Annotated[float, number("rate", "a number > 0")] = 0.02
+    rate: Annotated[float, number("a number > 0")] = 0.02
     """learning rate: flow time per step, but for adamw"""
-    weight_decay: Annotated[float, number("weight-decay", "a number >= 0")] = 0.01
+    weight_decay: Annotated[float, number("a number >= 0")] = 0.01
     """of adamw"""
-    steps: Annotated[int, whole("steps", 0)] = 50_000
+    steps: Annotated[int, whole(0)] = 50_000
     """how many"""
-    seed: Annotated[int, whole("seed", 0)] = 0
+    seed: Annotated[int, whole(0)] = 0
     """of the normal start and of the random numbers; further instances take the next ones"""
-    instances: Annotated[int, whole("instances", 1)] = 1
+    instances: Annotated[int, whole(1)] = 1
     """runs at once"""
-    scale: Annotated[float, number("scale", "a number >= 0")] = 1.0
+    scale: Annotated[float, number("a number >= 0")] = 1.0
     """entries start with standard deviation scale/√m"""
     encoder_scale: Annotated[
         float | None,
-        number("encoder-scale", "a number >= 0"),
-        arg(help_behavior_hint="(default: as --scale)"),
+        number("a number >= 0", hint="(default: as --scale)"),
     ] = None
     """the same of the encoder of an untied network; --scale is the decoder's"""
 
 
 @dataclass(frozen=True)
+@named_flags
 class Results:
     """What is written and shown."""
 
     out: SavedRun = None
     """save the run here; several instances as FILE.seed0.npz …, encoders as FILE.encoder.npz"""
-    save_at: Annotated[
-        tuple[str, ...] | None, SAVE_TIMES, arg(help_behavior_hint="(default: start and end)")
-    ] = None
+    save_at: SaveTimes = None
     """rate × steps at which W is kept; log:N spaces N evenly in log t"""
-    record_every: Annotated[
-        int | None, whole("record-every", 1), arg(help_behavior_hint="(default: 200 times)")
-    ] = None
+    record_every: Annotated[int | None, whole(1, hint="(default: 200 times)")] = None
     """steps between observables"""
     overwrite: bool = False
     """replace files that exist"""
@@ -179,6 +175,7 @@ class Results:
 
 
 @dataclass(frozen=True)
+@named_flags
 class TrainOptions:
     """A training."""
 
@@ -187,11 +184,7 @@ class TrainOptions:
     noise: TrainingNoiseFlags = TrainingNoiseFlags()
     steps: Steps = Steps()
     results: Results = Results()
-    preset: Annotated[
-        str | None,
-        choice("preset", ("figure3", "figure4")),
-        arg(help_behavior_hint="(default: none)"),
-    ] = None
+    preset: Annotated[str | None, choice(("figure3", "figure4"), hint="(default: none)")] = None
     """the authors' protocol of a figure of the paper, all instances of one point of it"""
 
 
@@ -209,7 +202,7 @@ def preset_options(training: Training, options: TrainOptions) -> TrainOptions:
         else TrainingNoiseFlags(
             noise=noise.distribution,
             sigma=noise.sigma,
-            degrees=noise.degrees,
+            degrees=int(noise.degrees),
             fresh_noise=noise.fresh,
         ),
         steps=replace(

@@ -15,7 +15,7 @@ from flow.forces import (
     Interference,
     L2Regularization,
     Regularization,
-    sum_slots,
+    sum_forces,
 )
 from flow.results.observables import Observables
 from flow.results.provenance import versions
@@ -112,11 +112,10 @@ def trajectory(
 
     def matrix(name: str, weights: Sequence[np.ndarray], observed: Observed) -> TrainingTrajectory:
         kept = np.stack([W[instance] for W in weights])
-        tolerance = default_tolerance(sum_slots(forces), kept.dtype)
+        tolerance = default_tolerance(sum_forces(forces), kept.dtype)
         return TrainingTrajectory(
             times=rate * np.array(run.saved, float),
             weights=kept,
-            step_sizes=np.full(len(run.saved), rate),
             observables=_observables(times, forces, observed, instance),
             status=status,
             message=message,

@@ -187,8 +187,9 @@ def command_line(
         file.write(gallery(options.fast).encode())
 
 
-def main(name: str) -> None:
-    """The command line of one figure's module."""
+def main(module: str) -> None:
+    """The command line of one figure, by the file of its module."""
+    name = Path(module).stem
     make_one = tyro.cli(
         Options, prog=f"python -m paper_figures.{name}", description=f"Make the figure {name}."
     )

@@ -14,12 +14,13 @@ from flow import (
     NoisyFeatureBenefit,
     NoisyInterference,
     Regularization,
+    Simulation,
     Status,
     gaussian_init,
     integrate,
 )
 from flow.accelerator.solver import ProximalChebyshevSolver, flow_term, row_norm
-from flow.forces import sum_slots
+from flow.forces import sum_forces
 from flow.integrators.field import Field
 from flow.integrators.schemes import ProximalChebyshev
 
@@ -39,7 +40,7 @@ def one_step(term, W, h):
 
 def assert_steps_agree(forces, W, h):
     """Numba's step and ours to 1e-12, where both lay W out alike."""
-    slots = sum_slots(forces)
+    slots = sum_forces(forces)
     field = Field(slots, *W.shape, W.dtype)
     state = field.init(W)
     if state.layout.width < W.shape[1] or state.layout.column is not None:
@@ -163,24 +164,18 @@ def test_float32_follows_float64_to_1e_4():
 # Chunks -------------------------------------------------------------------------------------------
 
 
-def test_a_run_resumed_from_any_chunk_is_bitwise_the_same_run():
+def test_a_run_gone_on_with_from_any_step_is_bitwise_the_same_run():
     whole = run("diffrax", 0)
-    W0 = gaussian_init(N, M, seed=0)
-    chunks, rejected = 0, 0
-    for accepted in range(backend.CHUNK, whole.stats["accepted"], backend.CHUNK):
-        while True:
-            part = integrate(ALL, W0, backend="diffrax", max_steps=accepted + rejected)
-            if part.stats["accepted"] == accepted:
-                break
-            rejected += 1
-        rest = integrate(
-            ALL, part.final, backend="diffrax",
-            t_start=part.times[-1], first_step=part.step_sizes[-1],
-        )  # fmt: skip
-        assert rest.final.tobytes() == whole.final.tobytes()
-        assert rest.observables.times.tobytes() == whole.observables.times[accepted:].tobytes()
-        chunks += 1
-    assert chunks >= 3
+    sim = Simulation(ALL, gaussian_init(N, M, seed=0), backend="diffrax")
+    for accepted, _ in enumerate(sim, 1):
+        if accepted % 7 == 1:
+            rest = sim.trajectory().simulation()
+            rest.run()
+            assert rest.W.tobytes() == whole.final.tobytes()
+            seen = rest.trajectory().observables
+            assert seen.times.tobytes() == whole.observables.times[accepted:].tobytes()
+            assert seen.l1.tobytes() == whole.observables.l1[accepted:].tobytes()
+    assert accepted == whole.stats["accepted"] > 2 * backend.CHUNK
 
 
 def test_dead_neurons_are_dropped_and_that_changes_nothing_that_matters(monkeypatch):

@@ -121,5 +121,5 @@ def test_a_mesh_of_two_axes_is_refused():
     W0 = gaussian_init(4, 8, seed=0)
     with pytest.raises(ValueError, match="expected a mesh with one axis"):
         integrate([Interference()], W0, backend="diffrax", mesh=mesh)
-    with pytest.raises(ValueError, match="mesh needs backend 'diffrax', got backend 'numba'"):
+    with pytest.raises(ValueError, match="expected backend 'diffrax' with mesh, got 'numba'"):
         integrate([Interference()], W0, mesh=mesh)

@@ -17,7 +17,7 @@ from flow import (
 )
 from flow.analysis import stationarity as module
 from flow.analysis.stationarity import default_tolerance, hessian_product, lowest_curvature
-from flow.forces import sum_slots
+from flow.forces import sum_forces
 from tests.spring import Spring
 from tests.strategies import seeds, weights
 
@@ -34,7 +34,7 @@ def test_the_hessian_product_is_the_derivative_of_the_smooth_rate(W, seed):
         return sum(force.rate(A) for force in smooth)
 
     difference = -(rate(W + step * V) - rate(W - step * V)) / (2 * step)
-    np.testing.assert_allclose(hessian_product(sum_slots(FORCES), W, V), difference, atol=2e-6)
+    np.testing.assert_allclose(hessian_product(sum_forces(FORCES), W, V), difference, atol=2e-6)
 
 
 DRIFTING = {
@@ -65,7 +65,7 @@ def test_the_hessian_product_under_a_general_drift_is_a_second_difference_of_the
 
     long, short = curvature(2e-3), curvature(1e-3)
     assume(abs(long - short) <= 1e-4)
-    product = np.sum(V * hessian_product(sum_slots(forces), W, V))
+    product = np.sum(V * hessian_product(sum_forces(forces), W, V))
     np.testing.assert_allclose(product, short, atol=2e-4)
 
 
@@ -73,7 +73,7 @@ def test_the_hessian_product_under_a_general_drift_is_a_second_difference_of_the
 @given(W=weights(n=(1, 5), m=(1, 6)), seed=seeds)
 @settings(max_examples=40)
 def test_the_hessian_under_a_smooth_general_drift_is_symmetric(name, W, seed):
-    slots = sum_slots(DRIFTING[name])
+    slots = sum_forces(DRIFTING[name])
     U, V = np.random.default_rng(seed).normal(size=(2, *W.shape))
     one, other = (np.sum(A * hessian_product(slots, W, B)) for A, B in ((U, V), (V, U)))
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
@@ -93,7 +93,7 @@ def test_the_lowest_curvature_under_a_general_drift_is_that_of_differences(monke
         change = velocity(forces, W + V) - velocity(forces, W - V)
         H.append(-change[rows, columns] / (2.0 * step))
     lowest = np.linalg.eigvalsh(H)[0]
-    np.testing.assert_allclose(lowest_curvature(sum_slots(forces), W), lowest, rtol=1e-6)
+    np.testing.assert_allclose(lowest_curvature(sum_forces(forces), W), lowest, rtol=1e-6)
 
 
 def test_a_curvature_that_lanczos_does_not_find_is_nan(monkeypatch):
@@ -102,7 +102,7 @@ def test_a_curvature_that_lanczos_does_not_find_is_nan(monkeypatch):
 
     monkeypatch.setattr(module, "DENSE_HESSIAN", 0)
     monkeypatch.setattr(module, "eigsh", give_up)
-    assert np.isnan(lowest_curvature(sum_slots(FORCES), np.ones((2, 2))))
+    assert np.isnan(lowest_curvature(sum_forces(FORCES), np.ones((2, 2))))
 
 
 def test_dead_neurons_that_a_drift_wakes_are_part_of_the_certificate():
@@ -118,7 +118,7 @@ def test_dead_neurons_that_a_drift_wakes_are_part_of_the_certificate():
 @given(W=weights(n=(1, 6), m=(1, 8)), seed=seeds)
 def test_the_lowest_curvature_is_that_of_the_matrix_on_the_non_zeros(W, seed):
     W[np.random.default_rng(seed).random(W.shape) < 0.4] = 0.0
-    slots = sum_slots(FORCES)
+    slots = sum_forces(FORCES)
     rows, columns = np.nonzero(W)
     if rows.size == 0:
         assert lowest_curvature(slots, W) == np.inf
@@ -136,7 +136,7 @@ def test_the_lowest_curvature_is_that_of_the_matrix_on_the_non_zeros(W, seed):
 
 def test_many_non_zeros_go_by_lanczos_to_the_same_value(monkeypatch):
     W = np.random.default_rng(0).normal(0, 0.2, (10, 30))
-    slots = sum_slots(FORCES)
+    slots = sum_forces(FORCES)
     dense = lowest_curvature(slots, W)
     monkeypatch.setattr(module, "DENSE_HESSIAN", 10)
     np.testing.assert_allclose(lowest_curvature(slots, W), dense, rtol=1e-8)
@@ -170,8 +170,8 @@ def test_the_residual_is_the_largest_velocity(W):
 
 
 def test_the_default_tolerance_follows_lambda_c_and_the_precision():
-    strong = sum_slots([FeatureBenefit(4.0), Regularization(0.1)])
-    weak = sum_slots([FeatureBenefit(4.0)])
+    strong = sum_forces([FeatureBenefit(4.0), Regularization(0.1)])
+    weak = sum_forces([FeatureBenefit(4.0)])
     assert default_tolerance(strong, np.dtype(np.float64)) == pytest.approx(1e-7)
     assert default_tolerance(weak, np.dtype(np.float64)) == pytest.approx(4e-9)
     assert default_tolerance(strong, np.dtype(np.float32)) == pytest.approx(4e-5)

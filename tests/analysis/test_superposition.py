@@ -111,7 +111,7 @@ def test_shares_of_dimensions_and_effective_numbers_keep_within_their_bounds(W: 
     assert (g.dimensionality <= 1.0 + 1e-12).all()
     # not numpy's rank: that drops directions which are small beside others
     assert g.dimensionality.sum() <= min(int((~dead).sum()), int((~unused).sum())) + 1e-9
-    np.testing.assert_allclose(g.interference, summarize(W).overlap, atol=1e-12)
+    np.testing.assert_allclose(g.interference, summarize(W).rectified_squares, atol=1e-12)
     on_neuron, of_feature = np.count_nonzero(W, axis=0), np.count_nonzero(W, axis=1)
     assert (np.isnan(a.neuron_index) == unused).all()
     assert (a.features_per_neuron <= on_neuron + 1e-9).all()

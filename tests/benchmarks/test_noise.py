@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.findings.noise import CARRIED, PARTS, carriers, main
+from benchmarks.findings.noise.__main__ import PARTS, main
+from benchmarks.findings.noise.counts import carriers
+from benchmarks.findings.noise.protocol import CARRIED
 from tests.strategies import weights
 
 

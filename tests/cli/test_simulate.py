@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from flow import Status, Trajectory, simulate
+from flow.analysis.superposition import alignment, geometry
 from flow.cli import report
 from flow.driver import memory
 from flow.integrators.schemes import ProximalChebyshev
@@ -387,35 +388,6 @@ def test_log_save_times_are_even_in_log_t_and_end_at_t_end(tmp_path: Path) -> No
     assert saved[-1] == 10.0
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("lam", ["0", "0.02"])
-def test_a_continued_run_is_bitwise_the_uninterrupted_one(
-    tmp_path: Path, lam: str, dtype: str
-) -> None:
-    argv = ["--lam", lam, "--t-end", "31.7", "--save-at"]
-    whole = run(tmp_path, *SMALL, "--dtype", dtype, *argv, "0", "3.3", "9.1")
-    for k, (t, later) in enumerate([("0", ["3.3", "9.1"]), ("3.3", ["9.1"]), ("9.1", [])]):
-        rest = run(
-            tmp_path, *argv, t, *later, "--init", str(tmp_path / "run.npz"), "--init-time", t,
-            name=f"rest{k}.npz",
-        )  # fmt: skip
-        np.testing.assert_array_equal(rest.times, whole.times[k:])
-        np.testing.assert_array_equal(rest.weights, whole.weights[k:])
-        np.testing.assert_array_equal(rest.step_sizes, whole.step_sizes[k:])
-        seen = whole.observables.times >= whole.times[k]
-        np.testing.assert_array_equal(rest.observables.times, whole.observables.times[seen])
-        np.testing.assert_array_equal(rest.observables.l1, whole.observables.l1[seen])
-
-
-def test_a_sparse_run_continues_bitwise_until_rest(tmp_path: Path) -> None:
-    argv = ["--lam", "0.03"]
-    whole = run(tmp_path, "--n", "24", "--m", "48", *argv, "--save-at", "20", "40")
-    rest = run(tmp_path, *argv, "--init", str(tmp_path / "run.npz"), "--init-time", "20",
-               "--save-at", "40", name="rest.npz")  # fmt: skip
-    assert whole.status is Status.STATIONARY
-    np.testing.assert_array_equal(rest.weights, whole.weights[1:])
-
-
 def test_a_closed_form_run_continues_up_to_rounding(tmp_path: Path) -> None:
     # Its closed form counts from where it starts, so that rounding differs after a save point.
     argv = ["--no-interference", "--lam", "0.05", "--save-at", "3", "--t-end", "20"]
@@ -435,6 +407,27 @@ def test_forces_are_toggled_in_the_middle_of_a_run(tmp_path: Path) -> None:
     assert second.metadata["init_about"]["metadata"]["seed"] == 0
     said = next(line for line in report.summary(second, None) if line.startswith("start"))
     assert "forces until then: FeatureBenefit (strength 1), Regularization (lam 0.01)" in said
+
+
+def test_superposition_is_told_of_the_end_where_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--n", "9", "--m", "8", "--lam", "0.05", "--c", "2"]
+    assert simulate.main([*argv, "--superposition", "--out", str(tmp_path / "run.npz")]) == 0
+    told = capsys.readouterr().out
+    W = Trajectory.load(tmp_path / "run.npz").final
+    shape, basis = geometry(W), alignment(W)
+    assert 0.0 < shape.dimensionality.sum() < 8.0
+    assert (
+        f"sum {shape.dimensionality.sum():.4g} of at most 8, mean "
+        f"{shape.dimensionality.mean():.3g}; {shape.represented} of 9 features represented; "
+        f"coherence {shape.coherence:.3g}"
+    ) in told
+    used = basis.features_per_neuron[W.any(axis=0)]
+    assert f"{used.mean():.3g} features per neuron in use" in told
+    assert f"{basis.neurons_per_feature.mean():.3g} neurons per feature" in told
+    assert simulate.main(argv) == 0
+    assert "superposition" not in capsys.readouterr().out
 
 
 def test_a_census_that_memory_has_no_room_for_is_refused_as_a_sweep_refuses_it(

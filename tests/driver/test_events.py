@@ -22,7 +22,7 @@ from flow import (
 )
 from flow.analysis.states import winners
 from flow.driver.events import EventRecorder
-from flow.forces import sum_slots
+from flow.forces import sum_forces
 from flow.integrators.closed_form import ExactFlow
 from flow.integrators.field import Field
 from flow.integrators.schemes import ProximalChebyshev, ProximalEuler
@@ -133,9 +133,9 @@ def support_from_log(W0: Array, events: Events, t: float) -> Array:
 def test_the_log_rebuilds_every_support_of_the_run(dtype: type, how: dict) -> None:
     # From dense to sparse: fill falls from 1 to below 0.04.
     W0 = gaussian_init(32, 64, seed=3).astype(dtype)
-    run = integrate(
-        forces(0.04), W0, t_end=60.0, save_at=[0.5, 2.0, 6.0, 12.0, 30.0], events=True, **how
-    )
+    steps = integrate(forces(0.04), W0, t_end=60.0, **how).observables.times
+    ends = steps[np.searchsorted(steps, [0.5, 2.0, 6.0, 12.0, 30.0])]
+    run = integrate(forces(0.04), W0, t_end=60.0, save_at=ends, events=True, **how)
     log = run.events
     assert log.revivals.time.size > 20
     for t, W in zip(run.times, run.weights, strict=True):
@@ -228,9 +228,9 @@ def test_signs_of_overlaps_form_chains_from_the_start_to_the_end(n_m: tuple[int,
 def test_sparse_layouts_have_the_overlaps_of_dense_ones(seed: int) -> None:
     rng = np.random.default_rng(seed)
     W = np.where(rng.random((80, 200)) < 0.02, rng.normal(size=(80, 200)), 0.0)
-    state = Field(sum_slots(forces(0.1)), 80, 200, W.dtype).init(W)
+    state = Field(sum_forces(forces(0.1)), 80, 200, W.dtype).init(W)
     assert state.layout.column is not None
-    recorder = EventRecorder(sum_slots(forces(0.1)), state, weights=False, overlaps=True)
+    recorder = EventRecorder(sum_forces(forces(0.1)), state, weights=False, overlaps=True)
     np.testing.assert_allclose(np.triu(recorder._G, 1), np.triu(W @ W.T, 1), atol=1e-14)
 
 

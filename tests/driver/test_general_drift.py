@@ -67,7 +67,8 @@ def test_members_of_an_ensemble_keep_their_own_general_drifts():
 
 
 def test_the_energy_of_a_general_drift_is_observed_where_row_sums_do_not_give_it():
-    run = integrate(FORCES, start(), t_end=1.0, save_at=[0.0, 0.3])
+    steps = integrate(FORCES, start(), t_end=1.0).observables.times
+    run = integrate(FORCES, start(), t_end=1.0, save_at=steps[[0, 2]])
     kept = np.searchsorted(run.observables.times, run.times)
     energies = [SPRING.energy(W) for W in run.weights]
     np.testing.assert_allclose(run.observables.energy["Spring"][kept], energies, rtol=1e-12)
@@ -96,3 +97,30 @@ def test_the_closed_form_observes_energies_that_row_sums_do_not_give():
     run = integrate([Decay()], W0, t_end=1.0, backend="exact")
     expected = 0.5 * np.sum(W0**2) * np.exp(-2.0 * run.observables.times)
     np.testing.assert_allclose(run.observables.energy["Decay"], expected, rtol=1e-9)
+
+
+@dataclass(frozen=True)
+class Cliff(Force):
+    """Pushes weights up at rate 1, and is not defined above 1."""
+
+    has_general_drift = True
+
+    def drift(self, W):
+        return np.where(W > 1.0, np.nan, 1.0)
+
+    def stiffness(self, W):
+        return 0.0
+
+    rate = drift
+
+    def energy(self, W):
+        return -W.sum()
+
+
+del Force.registry["Cliff"]
+
+
+def test_steps_that_are_never_short_enough_to_stay_finite_end_as_non_finite():
+    run = integrate([Cliff()], np.ones((1, 2)), t_end=1.0)
+    assert run.status is Status.NON_FINITE
+    assert run.message.startswith("steps shrank to ")

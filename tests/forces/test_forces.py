@@ -17,7 +17,7 @@ from flow import (
     Regularization,
     velocity,
 )
-from flow.forces import Force, sum_slots, summarize
+from flow.forces import Force, sum_forces, summarize
 from flow.integrators.field import Field
 from tests.strategies import seeds, weights
 
@@ -44,7 +44,7 @@ def with_strength(force: Force, strength: float) -> Force:
 
 def from_slots(force: Force, W: np.ndarray) -> np.ndarray:
     """The rate as the integrators put it together."""
-    slots = sum_slots([force])
+    slots = sum_forces([force])
     field = Field(slots, *W.shape, W.dtype)
     state = field.init(W)
     squared = np.sum(W * W, axis=1)
@@ -97,7 +97,7 @@ def test_relabelling_features_or_neurons_or_flipping_a_neuron_commutes_with_the_
 def test_a_neuron_that_is_zero_in_every_row_stays_zero(name, W):
     force = EXAMPLES[name]
     W[:, 0] = 0.0
-    assert force.keeps_zeros == (not force.rate(W)[:, 0].any())
+    assert force.preserves_dead_neurons == (not force.rate(W)[:, 0].any())
 
 
 @each_force
@@ -148,7 +148,7 @@ def test_velocity_is_the_subgradient_of_least_norm(W, lam, seed):
 
 def test_what_is_not_a_force_is_named():
     with pytest.raises(TypeError, match="known forces: FeatureBenefit"):
-        sum_slots([FeatureBenefit(), 0.01])
+        sum_forces([FeatureBenefit(), 0.01])
 
 
 @each_force
@@ -179,7 +179,7 @@ def test_data_that_no_force_has_are_refused(data, message):
         ({}, "energy.*the scalar"),
         ({"energy": lambda self, W: 0.0}, "rate.*−∂energy/∂W"),
         (
-            {"energy": lambda self, W: 0.0, "rate": lambda self, W: W, "has_drift": True},
+            {"energy": lambda self, W: 0.0, "rate": lambda self, W: W, "has_general_drift": True},
             "drift.*fits no other slot",
         ),
     ],

@@ -20,7 +20,7 @@ from flow import (
     integrate,
     velocity,
 )
-from flow.forces import sum_slots
+from flow.forces import sum_forces
 from flow.forces.noise import ENUMERATED, Outputs, law, nodes
 from flow.integrators.field import Field
 from tests.strategies import log_uniform, seeds, weights
@@ -274,8 +274,8 @@ def test_a_noisy_force_beside_the_one_it_replaces_is_refused():
         with pytest.raises(ValueError, match=message):
             integrate([plain, noisy], gaussian_init(2, 3, seed=0))
     noisy = both(0.1, "normal")
-    assert sum_slots([noisy[0], Interference()]).drifts == (noisy[0],)
-    assert sum_slots([FeatureBenefit(), noisy[1]]).drifts == (noisy[1],)
+    assert sum_forces([noisy[0], Interference()]).drifts == (noisy[0],)
+    assert sum_forces([FeatureBenefit(), noisy[1]]).drifts == (noisy[1],)
 
 
 @pytest.mark.parametrize(
@@ -356,16 +356,67 @@ def test_under_noise_c_lambda_t_and_1_lambda_over_c_ct_describe_the_same_path(al
     assert one.stats["accepted"] == four.stats["accepted"]
 
 
-def test_a_field_with_noise_is_the_velocity():
-    W = gaussian_init(5, 9, seed=0)
-    forces = [*both(0.15, "bipolar"), Regularization(0.0)]
-    slots = sum_slots(forces)
+MIXED = {
+    "noise on both": both(0.15, "laplace"),
+    "noise on the benefit": [NoisyFeatureBenefit(0.15, "normal", 0.7), Interference(1.3)],
+    "noise on interference": [FeatureBenefit(0.7), NoisyInterference(0.15, "normal", 1.3)],
+}
+each_mixture = pytest.mark.parametrize("forces", MIXED.values(), ids=MIXED.keys())
+
+
+@pytest.mark.parametrize(
+    "forces", [*MIXED.values(), both(0.15, "bipolar")], ids=[*MIXED.keys(), "bipolar"]
+)
+@given(W=weights(n=(1, 5), m=(1, 9)))
+@settings(max_examples=20)
+def test_a_field_with_noise_is_the_velocity(forces, W):
+    slots = sum_forces(forces)
     state = Field(slots, *W.shape, W.dtype).init(W)
     growth = slots.growth_constant - slots.growth_quadratic * np.sum(W * W, axis=1)
     growth -= state.coupling.radial
     rate = growth[:, None] * W - state.C.reshape(W.shape)
-    np.testing.assert_allclose(rate, velocity(forces, W), rtol=1e-12, atol=1e-14)
-    assert state.stiffness > 0.0
+    np.testing.assert_allclose(rate, velocity(forces, W), rtol=1e-12, atol=1e-13)
+
+
+@each_mixture
+@given(W=weights(n=(1, 5), m=(1, 9)))
+@settings(max_examples=20)
+def test_the_drift_of_a_field_with_noise_is_perpendicular_to_its_row(forces, W):
+    state = Field(sum_forces(forces), *W.shape, W.dtype).init(W)
+    along = np.sum(state.C.reshape(W.shape) * W, axis=1)
+    np.testing.assert_allclose(along, 0.0, atol=1e-14)
+
+
+@each_mixture
+@given(W=weights(n=(2, 5), m=(30, 40)), seed=seeds)
+@settings(max_examples=20)
+def test_a_field_with_noise_is_the_velocity_however_few_weights_are_left(forces, W, seed):
+    W[np.random.default_rng(seed).random(W.shape) < 0.98] = 0.0
+    forces = [*forces, Regularization(0.1)]
+    field = Field(sum_forces(forces), *W.shape, W.dtype)
+    fastest = field.row_sums(field.init(W)).violation
+    np.testing.assert_allclose(fastest, np.abs(velocity(forces, W)).max(axis=1), rtol=1e-12)
+
+
+@each_mixture
+@given(W=weights(n=(1, 4), m=(1, 5)))
+@settings(max_examples=20)
+def test_no_direction_of_a_field_with_noise_relaxes_faster_than_its_stiffness_says(forces, W):
+    """The drift's share: what is left of the rate without the row growth."""
+    slots = sum_forces(forces)
+    stiffness = Field(slots, *W.shape, W.dtype).init(W).stiffness
+
+    def drift(A):
+        growth = slots.growth_constant - slots.growth_quadratic * np.sum(A * A, axis=1)
+        return velocity(forces, A) - growth[:, None] * A
+
+    step = 1e-4
+    jacobian = [
+        ((drift(W - step * E) - drift(W + step * E)) / (2.0 * step)).ravel()
+        for E in np.eye(W.size).reshape(-1, *W.shape)
+    ]
+    fastest = np.linalg.eigvalsh(0.5 * (np.array(jacobian) + np.transpose(jacobian)))[-1]
+    assert fastest <= 1.02 * stiffness + 1e-3
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.01])

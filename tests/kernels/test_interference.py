@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
-from flow.forces import sum_slots, summarize
+from flow.forces import sum_forces, summarize
 from flow.integrators.field import DENSE_ABOVE, REVIVAL_MARGIN, SPARSE_BELOW, Field
 from flow.integrators.schemes import ProximalChebyshev, chebyshev_stages
 from flow.kernels.interference import slices
@@ -19,7 +19,7 @@ FORCES = [FeatureBenefit(), Interference(1.3), Regularization(0.02)]
 
 
 def sample(W, forces=FORCES):
-    field = Field(sum_slots(forces), *W.shape, W.dtype)
+    field = Field(sum_forces(forces), *W.shape, W.dtype)
     state = field.init(W)
     return field, state
 
@@ -41,7 +41,9 @@ def test_the_dense_kernel_is_the_formula(size, dtype):
     expected = -Interference(1.3).rate(W.astype(float))
     assert state.layout.column is None
     np.testing.assert_allclose(drift_everywhere(field, state), expected, atol=tolerance)
-    np.testing.assert_allclose(state.coupling.squares, summarize(W).overlap, atol=tolerance)
+    np.testing.assert_allclose(
+        state.coupling.squares, summarize(W).rectified_squares, atol=tolerance
+    )
 
 
 def sparse_weights(n, m, seed, fill=0.03):
@@ -64,7 +66,9 @@ def test_the_sparse_kernel_is_the_formula_on_all_that_is_not_small(n, m, seed):
         assert state.layout.column is not None
     np.testing.assert_allclose(C[kept], expected[kept], rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(state.dense(m), W)
-    np.testing.assert_allclose(state.coupling.squares, summarize(W).overlap, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(
+        state.coupling.squares, summarize(W).rectified_squares, rtol=1e-12, atol=1e-15
+    )
 
 
 @pytest.mark.parametrize("fill", [1.0, 0.03])

@@ -21,9 +21,10 @@ from flow import (
     integrate,
     simulate,
 )
+from flow.driver.filming import FRAMES, KEPT_BYTES, FilmRecorder
 from flow.pictures import plots
-from flow.pictures.film import FRAMES, Film
 from flow.pictures.law import closed_form
+from flow.results.film import Film
 from theory.universal import universal_law_at
 
 N, M, LAM = 24, 32, 0.05
@@ -31,15 +32,14 @@ N, M, LAM = 24, 32, 0.05
 
 @pytest.fixture(scope="module")
 def drawn() -> tuple[Trajectory, Film]:
-    film = Film(N, M)
     traj = integrate(
         [FeatureBenefit(), Interference(), Regularization(LAM)],
         gaussian_init(N, M, seed=1),
-        watch=film,
+        film=True,
         metadata={"seed": 1, "scale": 1.0},
     )
-    film.finish(float(traj.times[-1]), traj.final)
-    return traj, film
+    assert traj.film is not None
+    return traj, traj.film
 
 
 def test_a_film_starts_at_the_start_ends_at_the_end_and_is_increasing(
@@ -54,10 +54,11 @@ def test_a_film_starts_at_the_start_ends_at_the_end_and_is_increasing(
 
 
 def test_a_long_film_stays_even_in_log_time_and_small() -> None:
-    film = Film(1, 1)
+    recorder = FilmRecorder(1, 1)
     times = np.geomspace(1e-3, 1e6, 5000)
     for t in [0.0, *times]:
-        film(float(t), lambda t=t: np.full((1, 1), t))
+        recorder.add(float(t), lambda t=t: np.full((1, 1), t))
+    film = recorder.film(1e6, np.full((1, 1), 1e6))
     assert FRAMES / 4 <= len(film.times) <= FRAMES
     np.testing.assert_array_equal(film.weights[:, 0, 0], film.times.astype(np.float32))
     steps = np.diff(np.log(film.times[2:]))
@@ -65,10 +66,13 @@ def test_a_long_film_stays_even_in_log_time_and_small() -> None:
 
 
 def test_a_film_of_wide_weights_keeps_some_rows_only() -> None:
-    film = Film(1000, 100_000)
+    W = np.zeros((1000, 10_000), np.float32)
+    recorder = FilmRecorder(*W.shape)
+    recorder.add(0.0, lambda: W)
+    film = recorder.film(1.0, W)
     assert 1 <= film.rows.size < 1000
     assert film.rows[0] == 0
-    assert 4 * FRAMES * film.rows.size * 100_000 <= 2**27
+    assert 4 * FRAMES * film.rows.size * 10_000 <= KEPT_BYTES
 
 
 def test_weights_are_drawn_as_they_were_in_the_colour_of_their_fate(
@@ -275,12 +279,10 @@ def test_runs_that_never_move_that_die_and_that_stay_dense_can_be_drawn(
 ) -> None:
     monkeypatch.setattr(plots, "FILM_FRAMES", 3)
     for k, forces in enumerate(([], [Regularization(0.1)], [FeatureBenefit()])):
-        film = Film(2, 3)
         traj = integrate(forces, gaussian_init(2, 3, seed=0), t_end=50.0 if forces else 0.0,
-                         watch=film)  # fmt: skip
-        film.finish(float(traj.times[-1]), traj.final)
-        plots.write_figure(plots.single_run(traj, film, None), tmp_path / f"{k}.png")
-        plots.write_animation(traj, film, tmp_path / f"{k}.gif")
+                         film=True)  # fmt: skip
+        plots.write_figure(plots.single_run(traj, traj.film, None), tmp_path / f"{k}.png")
+        plots.write_animation(traj, traj.film, tmp_path / f"{k}.gif")
 
 
 def test_pyplot_and_its_global_state_are_left_alone(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def run():
 
 
 def same(a: Trajectory, b: Trajectory) -> None:
-    for name in ("times", "weights", "step_sizes"):
+    for name in ("times", "weights"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     for name in ("times", "l1", "l2", "l4", "nonzeros", "dissipation"):
         np.testing.assert_array_equal(getattr(a.observables, name), getattr(b.observables, name))

@@ -10,7 +10,7 @@ import pytest
 
 from flow import Trajectory, gaussian_init
 from flow.analysis.statistics import mean_and_interval
-from flow.cli.options import Problem
+from flow.cli.options import ProblemFlags
 from flow.training import TrainingTrajectory
 from flow.training.cli import PRESETS, TrainOptions, main, training_of
 from flow.training.setup import (
@@ -65,7 +65,7 @@ def test_instances_are_summed_up_by_means_with_intervals(tmp_path, capsys):
 
 
 def test_the_strength_is_that_of_the_flow_unless_a_preset_sets_it():
-    assert TrainOptions().loss.c == Problem().c == 1.0
+    assert TrainOptions().loss.c == ProblemFlags().c == 1.0
     assert {preset.loss.c for preset in PRESETS.values()} == {4.0}
 
 

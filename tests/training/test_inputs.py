@@ -82,9 +82,9 @@ KURTOSIS = {"bipolar": -2.0, "uniform": -1.2, "normal": 0.0, "laplace": 3.0, "st
 @pytest.mark.parametrize("distribution", KURTOSIS)
 def test_noise_has_the_moments_of_its_name(distribution):
     """Mean, variance and excess kurtosis within 5 standard errors: false alarms below 2e-6 each
-    under a normal law of the averages (10 degrees of freedom: the 8th moment is finite)."""
+    under a normal law of the averages (9 degrees of freedom: the 8th moment is finite)."""
     count, sigma = 200_000, 0.15
-    noise = Noise(distribution=distribution, sigma=sigma, degrees=10.0)
+    noise = Noise(distribution=distribution, sigma=sigma, degrees=9)
     xi = np.asarray(inputs.draw_noise(noise, jax.random.key(1), (count,), np.float64))
     z = xi / sigma
     expected = 3.0 + KURTOSIS[distribution]
