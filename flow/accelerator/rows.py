@@ -39,6 +39,7 @@ def scalar_dtype() -> Any:
 
 
 def row_sum(x: Array) -> Array:
+    """The sum over the last axis, in the dtype of scalars."""
     return jnp.sum(x, axis=-1, dtype=scalar_dtype())
 
 
@@ -295,6 +296,10 @@ class _Rows(NamedTuple):
 def _solve_rows(
     W: Array, D: Array, scale: Array, h: Array, g0: Array, g1: Array, lam: Array, accuracy: Array
 ) -> _Rows:
+    """Every row at once: guesses of S are refined, and pieces halved, until all rows are solved.
+
+    One idea: the loops are those of :func:`flow.kernels.rows._solve_row`, closed over the same rows.
+    """
     p = _pulls(W, D, scale, lam)
     q0, slope, speed = _moments(W, p, lam)
     still = (speed == 0.0) & (q0 == 0.0)

@@ -132,6 +132,7 @@ class Problem:
 
     @property
     def rtol(self) -> float:
+        """The error that a step may make."""
         return self.options.rtol
 
     @property

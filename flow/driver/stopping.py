@@ -80,7 +80,7 @@ def _rest(problem: Problem, run: Run) -> Ending | None:
         return None
     ending = name_rest(certificate, run.t, problem.rtol)
     if ahead:
-        ending = _wait(problem, run, W, ending, max(ahead))
+        ending = _wait(run, W, ending, max(ahead))
     return ending
 
 
@@ -90,7 +90,7 @@ def _drift(certificate: Certificate, left: float) -> float:
     return certificate.residual * min(left, decay)
 
 
-def _wait(problem: Problem, run: Run, W: np.ndarray, ending: Ending, end: float) -> Ending:
+def _wait(run: Run, W: np.ndarray, ending: Ending, end: float) -> Ending:
     """Let time pass at rest, up to `end`."""
     for t in run.looks:
         run.saved.add(t, W.copy())

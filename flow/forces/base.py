@@ -57,6 +57,7 @@ def rectified_gram(W: Array) -> Array:
 
 
 def squared_norms(W: Array) -> Array:
+    """(n,) ‖W_i‖²."""
     return W.__array_namespace__().sum(W * W, axis=1)
 
 
@@ -175,6 +176,7 @@ _NEEDED_WITH_DRIFT = {
 
 
 def check_strength(force: Force, name: str, value: float) -> None:
+    """ValueError unless a strength is a finite number ≥ 0."""
     if not (math.isfinite(value) and value >= 0.0):
         raise ValueError(
             f"{type(force).__name__}({name}) must be a finite number >= 0, got {value!r}; "

@@ -261,6 +261,7 @@ class RevivalCandidates(NamedTuple):
 
     @classmethod
     def none(cls, dtype: np.dtype) -> RevivalCandidates:
+        """No candidates."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, dtype))
 
     @classmethod

@@ -33,14 +33,17 @@ class Layout(NamedTuple):
 
     @property
     def n(self) -> int:
+        """Features."""
         return self.start.size - 1
 
     @property
     def width(self) -> int:
+        """Neurons that are in use."""
         return self.neurons.size
 
     @property
     def size(self) -> int:
+        """Entries that are stored."""
         return int(self.start[-1])
 
     def scatter(self, W: np.ndarray, m: int) -> np.ndarray:

@@ -123,7 +123,8 @@ def step(row, high, sigma, z, h, law, tableau, work):
     """One collocation step from S to S + h.
 
     Returns z after it, the time it takes, the relative error of z, the error of the time, and the
-    number of evaluations; z is nan where Newton's iteration failed.
+    number of evaluations; z is nan where Newton's iteration failed. One kernel: Newton's matrix and
+    its factors live in the same work space.
     """
     d, mean, spread = row
     g0, g1, lam = law

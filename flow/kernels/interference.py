@@ -39,6 +39,7 @@ class Coupling(NamedTuple):
 
     @classmethod
     def zeros(cls, n: int) -> Coupling:
+        """For rows that nothing acts on."""
         return cls(np.zeros(n), np.zeros(n), np.zeros(n))
 
 
@@ -285,6 +286,8 @@ def sparse_interference(
     (width, capacity) list by neuron the entries that are not in the layout and could revive; a
     count above the capacity means that the lists were too short and the call must be repeated with
     longer ones. A capacity of zero skips the search.
+
+    One kernel, as its passes share lists that are too large to be made twice.
     """
     n = start.size - 1
     width = neuron_start.size - 1

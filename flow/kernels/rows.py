@@ -359,6 +359,7 @@ class RowSums(NamedTuple):
 
     @classmethod
     def zeros(cls, n: int) -> RowSums:
+        """Room for n rows."""
         return cls(*(np.zeros(n) for _ in cls._fields))
 
 
