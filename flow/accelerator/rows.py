@@ -298,7 +298,7 @@ def _solve_rows(
 ) -> _Rows:
     """Every row at once: guesses of S are refined, and pieces halved, until all rows are solved.
 
-    One idea: the loops are those of :func:`flow.kernels.rows._solve_row`, closed over the same rows.
+    One idea: the loops are those of flow.kernels.rows, closed over the same rows.
     """
     p = _pulls(W, D, scale, lam)
     q0, slope, speed = _moments(W, p, lam)
