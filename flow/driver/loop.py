@@ -183,6 +183,7 @@ def advance(problem: Problem, backend: Backend, run: Run, *, keep: bool) -> bool
         inside = keep or looks_inside(run, trial)
         proposal = backend.try_step(run.state, trial.step, trial.allowed, keep=inside)
         if not judge(problem, run, trial, proposal):
+            del proposal  # two copies of W, which the next trial would find beside its own
             continue
         state = backend.accept(run.state, proposal)
         last = LastStep(trial, run.state, proposal)
