@@ -9,7 +9,7 @@ from typing import SupportsFloat
 
 import numpy as np
 
-from flow.analysis.stationarity import default_tolerance
+from flow.analysis.stationarity import default_tolerance, resolution
 from flow.defaults import BACKENDS, DEFAULT_RTOL
 from flow.driver.step_control import StepControl
 from flow.forces import Force, ForceSum, sum_forces
@@ -175,6 +175,12 @@ def make_problem(
             f"None; give fixed_step=..."
         )
     tolerance = options.stationarity_tol
+    if tolerance is None and 0.0 < total.l1 <= resolution(total, W0.dtype):
+        raise ValueError(
+            f"expected lam = 0 or more than {resolution(total, W0.dtype):.2g}, what {W0.dtype} "
+            f"resolves beside these strengths, got {total.l1:g}; use float64, or give "
+            f"stationarity_tol and t_end"
+        )
     if tolerance is None:
         tolerance = default_tolerance(total, W0.dtype)
     return Problem(tuple(forces), total, W0, options, backend, scheme, tolerance)

@@ -18,6 +18,7 @@ from flow import (
     integrate_ensemble,
 )
 from flow.integrators.schemes import BogackiShampine, ProximalEuler
+from tests.spring import Spring
 from tests.strategies import seeds
 
 ALL = [FeatureBenefit(), Interference(), Regularization(0.03)]
@@ -291,6 +292,16 @@ def test_members_of_an_ensemble_have_callbacks():
     assert runs[2].forces == tuple(ROWS)
 
 
+def test_a_force_that_wakes_dead_neurons_brings_back_those_that_were_dropped():
+    sim = Simulation(ALL, W0)
+    sim.run()
+    dead = ~sim.W.any(axis=0)
+    assert dead.sum() > 4
+    sim.forces = [FeatureBenefit(), Spring((0.2,) * W0.shape[1])]
+    sim.run(until=sim.t + 2.0)
+    assert sim.W[:, dead].any(axis=0).all()
+
+
 # Rest --------------------------------------------------------------------------------------------
 
 
@@ -346,6 +357,11 @@ def test_a_time_of_rest_has_the_digits_that_are_right():
         (lambda: integrate(FeatureBenefit(), W0), TypeError, r"write \[FeatureBenefit\(...\)\]"),
         (lambda: integrate(ALL, W0, save_at=5.0), TypeError, "expected save_at as several"),
         (lambda: integrate(ALL, W0, t_end="5"), TypeError, "expected t_end as a number, got '5'"),
+        (
+            lambda: integrate([*SMOOTH, Regularization(1e-6)], W0.astype(np.float32)),
+            ValueError,
+            "more than 1e-05, what float32 resolves",
+        ),
     ],
 )
 def test_what_people_do_is_answered_with_a_remedy(call, error, says):
