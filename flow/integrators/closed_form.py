@@ -143,7 +143,7 @@ class ExactFlow:
             raise ValueError(f"expected tolerance >= 0, got {tolerance}; pass a speed")
         common: list[tuple[float, float]] = [(0.0, np.inf)]
         for i in range(len(self._W0)):
-            search = self._closed_quiet if self._closed else self._path_quiet
+            search = self._closed_below_speed if self._closed else self._path_below_speed
             common = _intersect(common, search(i, tolerance))
             if not common or common[0][0] > t_max:
                 return float("inf")
@@ -224,7 +224,7 @@ class ExactFlow:
 
     # Intervals of time [enter, leave) in which the largest |dW_ik/dt| of a row is at most a limit.
 
-    def _path_quiet(self, i: int, limit: float) -> list[tuple[float, float]]:
+    def _path_below_speed(self, i: int, limit: float) -> list[tuple[float, float]]:
         path = self._path[i, :, : self._counts[i, 0]]
         after, before = np.empty((2, path.shape[1]))
         row = self._row(i)
@@ -237,9 +237,9 @@ class ExactFlow:
             )
             return crossed
 
-        return _quiet(path[0], after <= limit, before <= limit, True, crossing)
+        return _below_speed(path[0], after <= limit, before <= limit, True, crossing)
 
-    def _closed_quiet(self, i: int, limit: float) -> list[tuple[float, float]]:
+    def _closed_below_speed(self, i: int, limit: float) -> list[tuple[float, float]]:
         """The same in closed form: between the times at which it may turn or jump, the speed is
         monotone."""
         g0, g1, lam = self._law
@@ -259,7 +259,7 @@ class ExactFlow:
         after, before = np.empty((2, t.size))
         kernels.speeds(row, path, t.size, self._law, after, before)
 
-        def quiet(time: float) -> bool:
+        def below(time: float) -> bool:
             at, z = self._closed_states(np.full(1, time), here)
             return bool(kernels.speed(row, row[0].size, at[0, 0], z[0, 0], self._law) <= limit)
 
@@ -267,18 +267,18 @@ class ExactFlow:
             low = float(t[j])
             high = float(t[j + 1]) if j + 1 < t.size else 2.0 * low + 1.0
             first = bool(after[j] <= limit)
-            while j + 1 == t.size and quiet(high) == first:
+            while j + 1 == t.size and below(high) == first:
                 low, high = high, 2.0 * high
             for _ in range(60):
                 middle = 0.5 * (low + high)
-                low, high = (middle, high) if quiet(middle) == first else (low, middle)
+                low, high = (middle, high) if below(middle) == first else (low, middle)
             return high
 
         dead = sigma[-1] == 0.0
-        return _quiet(t, after <= limit, before <= limit, dead or quiet(_FOREVER), crossing)
+        return _below_speed(t, after <= limit, before <= limit, dead or below(_FOREVER), crossing)
 
 
-def _quiet(
+def _below_speed(
     t: Floats,
     after: NDArray[np.bool_],
     before: NDArray[np.bool_],
