@@ -12,16 +12,16 @@ import numpy as np
 
 from flow.analysis.pairs import Fate, initial_collisions
 from flow.analysis.states import (
-    EndStates,
+    AUTHORS_WINDOW,
     FeatureState,
-    end_states,
     polysemantic_neurons,
-    row_residuals,
     winners,
 )
 from flow.analysis.statistics import standard_error
 from flow.analysis.superposition import alignment, geometry
+from flow.forces import FeatureBenefit, Interference, Regularization
 from flow.results.trajectory import Trajectory
+from theory.counting import paper_count, slot_law, slot_law_applies
 
 FATES = {
     Fate.BOTH_STAYED: "both stayed",
@@ -43,16 +43,18 @@ class Expected:
     """Its standard deviation."""
 
 
-def states_of(traj: Trajectory) -> EndStates:
-    """End states at the end of a run, by the residual that counts as rest there."""
-    W = traj.final
-    if not np.isfinite(W).all():
-        return end_states(W)
-    return end_states(
-        W,
-        residuals=row_residuals(traj.forces, W),
-        tolerance=traj.parameters["stationarity_tol"],
-    )
+def expected_counts(traj: Trajectory) -> Expected | None:
+    """What theory says of the polysemantic neurons of a run; None where it says nothing.
+
+    The laws are for n ≤ 2m features at rest under benefit, interference and ℓ1.
+    """
+    n, m = traj.final.shape
+    acting = {type(force) for force in traj.forces}
+    complete = {FeatureBenefit, Interference, Regularization} <= acting
+    if not (complete and traj.certificate.stationary and slot_law_applies(n, m)):
+        return None
+    law = slot_law(n, m)
+    return Expected(paper=float(paper_count(n, m)), slot_mean=law.mean(), slot_std=law.std())
 
 
 def summary(
@@ -71,9 +73,13 @@ def summary(
     yield f"{'forces':<14}{_forces_line(about['forces'])}"
     yield f"{'start':<14}{_start_line(traj)}"
     label, _, meaning = traj.status.value.partition(": ")
-    yield f"{'status':<14}{traj.message}{f' ({label}: {meaning})' if meaning else ''}"
+    told = f" ({label}: {meaning})" if meaning and not traj.status.finished else ""
+    yield f"{'status':<14}{traj.message}{told}"
     mark = traj.certificate
-    line = f"largest |dW/dt| {mark.residual:.1e} (rest is {mark.tolerance:.1e})"
+    rest = "below" if mark.stationary else "above"
+    line = f"largest |dW/dt| is {rest} {mark.tolerance:.1e}, which counts as rest"
+    if not mark.stationary:
+        line = f"{line}: {mark.residual:.1e}"
     if not math.isnan(mark.curvature):
         line += f", lowest curvature {mark.curvature:.3g}"
     yield f"{'certificate':<14}{line}"
@@ -90,17 +96,38 @@ def summary(
         f"{'non-zeros':<14}{nonzeros.mean():.4g} per feature, from {nonzeros.min()} to "
         f"{nonzeros.max()}"
     )
-    states = states_of(traj)
+    states = traj.end_states
     counts = ", ".join(
         f"{count} {state.name.lower().replace('_', ' ')}"
         for state, count in states.counts().items()
     )
     yield f"{'features':<14}{counts}"
-    yield f"{'polysemantic':<14}{polysemantic_neurons(W)} neurons{_expected_line(expected)}"
+    yield f"{'polysemantic':<14}{_polysemantic_line(traj, expected)}"
+    yield from _hopeless(traj)
     if superposition:
         yield from _superposition(W)
     if W0 is not None:
         yield from _census(W0, traj)
+
+
+def _polysemantic_line(traj: Trajectory, expected: Expected | None) -> str:
+    W = traj.final
+    count = polysemantic_neurons(W)
+    line = f"{count} neuron{'' if count == 1 else 's'}"
+    if not traj.certificate.stationary:
+        low, high = AUTHORS_WINDOW
+        seen = polysemantic_neurons(W, window=AUTHORS_WINDOW)
+        return f"{line} by exact zeros, {seen} by {low:g} ≤ |W| ≤ {high:g}: W is not at rest"
+    return line if expected is None else line + _expected_line(expected)
+
+
+def _hopeless(traj: Trajectory) -> Iterator[str]:
+    """A word on a λ above which no weight can stay."""
+    strength = sum(f.strength for f in traj.forces if isinstance(f, FeatureBenefit))
+    lam = sum(f.lam for f in traj.forces if isinstance(f, Regularization))
+    critical = 2.0 * strength / (3.0 * math.sqrt(3.0))
+    if strength > 0.0 and lam > critical:
+        yield f"{'note':<14}λ = {lam:g} is above 2c/(3√3) = {critical:.3g}: no weight survives"
 
 
 def comparison(
@@ -114,7 +141,7 @@ def comparison(
     for name, traj in runs.items():
         W = traj.final
         finite = bool(np.isfinite(W).all())
-        counts = states_of(traj).counts()
+        counts = traj.end_states.counts()
         cells = [
             f"{traj.times[-1]:.4g}",
             traj.status.name.lower().replace("_", " "),
@@ -152,7 +179,9 @@ def _start_line(traj: Trajectory) -> str:
         earlier = known["init_about"].get("parameters", {}).get("forces", about["forces"])
         changed = earlier != about["forces"]
         return f"{line}; forces until then: {_forces_line(earlier)}" if changed else line
-    return f"{line}, seed {known['seed']}, scale {known['scale']:g}"
+    if "seed" in known and "scale" in known:
+        return f"{line}, seed {known['seed']}, scale {known['scale']:g}"
+    return f"{line}, weights that were given"
 
 
 def _expected_line(expected: Expected | None) -> str:

@@ -8,7 +8,9 @@ canvas, without pyplot and its global state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -56,8 +58,8 @@ MOST_LINES = 20_000
 
 def single_run(traj: Trajectory, film: Film, law: Law | None) -> Figure:
     """Four panels: weights by their fate, norms with the law, energies, W at the end."""
-    with style.context(STYLE):
-        figure = _figure(9.0, 8.0)
+    with in_style():
+        figure = new_figure(9.0, 8.0)
         axes = figure.subplots(2, 2)
         draw_weights(axes[0, 0], film)
         draw_norms(axes[0, 1], traj, law)
@@ -71,8 +73,8 @@ def comparison(
     runs: Mapping[str, Trajectory], films: Mapping[str, Film], laws: Mapping[str, Law | None]
 ) -> Figure:
     """One row of panels per run: weights, norms, W at the end."""
-    with style.context(STYLE):
-        figure = _figure(11.0, 2.9 * len(runs) + 0.4)
+    with in_style():
+        figure = new_figure(11.0, 2.9 * len(runs) + 0.4)
         rows = figure.subplots(len(runs), 3, squeeze=False)
         for k, (name, traj) in enumerate(runs.items()):
             label = "all forces" if name == "all" else name.replace("-", " ")
@@ -89,8 +91,8 @@ def comparison(
 
 def bipartite(traj: Trajectory) -> Figure:
     """Features and neurons at the end, joined where a weight is not zero."""
-    with style.context(STYLE):
-        figure = _figure(7.0, 9.0)
+    with in_style():
+        figure = new_figure(7.0, 9.0)
         draw_bipartite(figure.subplots(), traj.final)
         figure.suptitle(_caption(traj), fontsize=12, x=0.01, ha="left")
     return figure
@@ -347,16 +349,34 @@ def _caption(traj: Trajectory) -> str:
 # Files -------------------------------------------------------------------------------------------
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height))
+class RunFigure(Figure):
+    """A figure that notebooks show without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        with in_style():
+            self.savefig(file, format="png", dpi=90)
+        return file.getvalue()
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches, on a canvas of its own."""
+    figure = RunFigure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
+
+
+@contextmanager
+def in_style() -> Iterator[None]:
+    """The style of this package, whatever the user's is."""
+    with style.context(["default", STYLE]):
+        yield
 
 
 def write_figure(figure: Figure, path: Path) -> None:
     """Write the figure in the format of the name, aside first and then renamed into place."""
     kind = path.suffix[1:].lower()
-    with style.context(STYLE), written_aside(path) as file:
+    with in_style(), written_aside(path) as file:
         figure.savefig(file, format=kind)
 
 
@@ -365,8 +385,8 @@ def write_animation(traj: Trajectory, film: Film, path: Path) -> None:
 
     A ``.gif``, or ``.mp4`` where ffmpeg is installed; written aside first, then renamed.
     """
-    with style.context(STYLE):
-        figure = _figure(9.0, 4.2)
+    with in_style():
+        figure = new_figure(9.0, 4.2)
         left, right = figure.subplots(1, 2)
         final = film.weights[-1]
         rows, columns = winner_order(final)

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flow.results.describe import describe_events
+
 
 def _floats() -> NDArray[np.float64]:
     return np.zeros(0)
@@ -64,7 +66,7 @@ class OverlapEvents:
     """Length of the step."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Events:
     """The event log of a run; what was not asked for is empty."""
 
@@ -77,6 +79,9 @@ class Events:
     revivals: WeightEvents = field(default_factory=WeightEvents)
     """Weights that left zero."""
     overlaps: OverlapEvents = field(default_factory=OverlapEvents)
+
+    def __repr__(self) -> str:
+        return describe_events(self)
 
     def ever_revived(self, feature: np.ndarray, neuron: np.ndarray) -> NDArray[np.bool_]:
         """Whether W_ik was zero at some time and left zero later, for each given (i, k).

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flow.results.describe import describe_observables
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Observables:
     """What was measured at every accepted step (exact backend: at its own times)."""
 
@@ -31,3 +33,6 @@ class Observables:
     def total_energy(self) -> np.ndarray:
         """(k,) sum over the forces."""
         return np.sum([np.zeros_like(self.times), *self.energy.values()], axis=0)
+
+    def __repr__(self) -> str:
+        return describe_observables(self)

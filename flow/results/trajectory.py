@@ -13,6 +13,7 @@ import numpy as np
 
 from flow.forces import Force
 from flow.results.certificate import Certificate
+from flow.results.describe import as_html, describe_run
 from flow.results.events import Events
 from flow.results.files import written_aside
 from flow.results.film import Film
@@ -20,14 +21,17 @@ from flow.results.observables import Observables
 from flow.results.status import Status
 
 if TYPE_CHECKING:
+    import pandas
     import xarray
+    from matplotlib.figure import Figure
 
+    from flow.analysis.states import EndStates
     from flow.driver.simulation import Simulation
 
 FORMAT = "incidental-flow trajectory 2"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trajectory:
     """A run of the flow."""
 
@@ -64,13 +68,80 @@ class Trajectory:
         """The forces of the run; ValueError for one that this version does not have."""
         return tuple(Force.from_dict(force) for force in self.parameters["forces"])
 
+    @property
+    def polysemantic(self) -> int:
+        """Number of neurons with two features or more at the end, by exact non-zeros.
+
+        Of weights that are not at rest it counts nearly all neurons.
+        Source: paper, section 2.5; theory/README, section 4.
+        """
+        return int(np.sum(np.count_nonzero(self.final, axis=0) >= 2))
+
+    @property
+    def end_states(self) -> EndStates:
+        """The class of every feature and neuron at the end: :func:`flow.analysis.end_states`.
+
+        A feature that moves faster than what counts as rest is not converged.
+        """
+        from flow.analysis.states import end_states, row_residuals
+
+        W = self.final
+        if not np.isfinite(W).all():
+            return end_states(W)
+        tolerance = self.parameters["stationarity_tol"]
+        return end_states(W, residuals=row_residuals(self.forces, W), tolerance=tolerance)
+
+    def summary(self) -> str:
+        """What the command line says of the run."""
+        from flow.cli.report import expected_counts, summary
+
+        return "\n".join(summary(self, expected_counts(self)))
+
+    def plot(self) -> Figure:
+        """Four panels: weights by their fate, norms, energies, W at the end.
+
+        Weights are drawn along the film of a run that has one (``integrate(..., film=True)``), else
+        between the times that were kept.
+        """
+        from flow.pictures.shown import plot
+
+        return plot(self)
+
+    def plot_weights(self) -> Figure:
+        """|W_ik| of a few features over time, by their fate; along the film, as :meth:`plot`."""
+        from flow.pictures.shown import plot_weights
+
+        return plot_weights(self)
+
+    def plot_energies(self) -> Figure:
+        """The energy of every force over time."""
+        from flow.pictures.shown import plot_energies
+
+        return plot_energies(self)
+
+    def animate(self, path: str | os.PathLike[str]) -> None:
+        """Film W and the energies into a ``.gif``, or ``.mp4`` where ffmpeg is installed."""
+        from flow.pictures.shown import animate
+
+        animate(self, Path(path))
+
+    def __repr__(self) -> str:
+        return describe_run(self)
+
+    def _repr_html_(self) -> str:
+        """The same with a small picture of W at the end, for notebooks."""
+        from flow.pictures.shown import thumbnail
+
+        return as_html(repr(self), thumbnail(self))
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one ``.npz`` (no pickle), aside first and then renamed into place.
 
-        A kill at any moment leaves the old file or the new one. Raises OSError if the folder
-        is missing or cannot be written.
+        The name gets the suffix ``.npz`` if it has none. A kill at any moment leaves the old file
+        or the new one. Raises OSError if the folder is missing or cannot be written.
         """
         path = Path(path)
+        path = path if path.suffix else path.with_suffix(".npz")
         arrays: dict[str, Any] = {
             "times": self.times,
             "weights": self.weights,
@@ -170,33 +241,71 @@ class Trajectory:
                 "to_xarray needs xarray: pip install 'incidental-flow[data]'"
             ) from error
         o = self.observables
-        data = {"weights": (("time", "feature", "neuron"), self.weights)}
-        for name in ("l1", "l2", "l4", "nonzeros"):
-            data[name] = (("step", "feature"), getattr(o, name))  # type: ignore[assignment]
-        data["dissipation"] = (("step",), o.dissipation)  # type: ignore[assignment]
+        data: dict[str, Any] = {
+            "weights": (("time", "feature", "neuron"), self.weights, _about("weight W_ik"))
+        }
+        for name, long_name in _PER_ROW.items():
+            data[name] = (("step", "feature"), getattr(o, name), _about(long_name))
+        data["dissipation"] = (("step",), o.dissipation, _about("‖dW/dt‖²", "1/flow time²"))
         for name, values in o.energy.items():
-            data[f"energy_{name}"] = (("step",), values)  # type: ignore[assignment]
+            about = _about(f"energy of {name}", "1/flow time")
+            data[f"energy_{name}"] = (("step",), values, about)
         logged = {
             "extinctions": self.events.weights_logged,
             "revivals": self.events.weights_logged,
             "overlaps": self.events.overlaps_logged,
         }
         for name, values in self.events.arrays().items():
-            group = name.split(".")[0]
+            group, _, field_name = name.partition(".")
             if logged.get(group):
-                data[name] = ((group,), values)  # type: ignore[assignment]
+                unit = "flow time" if field_name in ("time", "resolution") else ""
+                data[name] = ((group,), values, _about(f"{field_name} of {group}", unit))
         return xarray.Dataset(
             data,
-            coords={"time": self.times, "step_time": ("step", o.times)},
+            coords={
+                "time": ("time", self.times, _about("flow time", "flow time")),
+                "step_time": ("step", o.times, _about("flow time", "flow time")),
+            },
             attrs={
                 "status": self.status.name,
                 "message": self.message,
                 **{
-                    name: json.dumps(dict(getattr(self, name)))
+                    name: json.dumps(dict(getattr(self, name)), default=_as_plain)
                     for name in ("stats", "parameters", "versions", "metadata")
                 },
             },
         )
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row for each step, means over features, by flow time; needs the extra ``data``.
+
+        Raises ImportError naming the extra if pandas is missing.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "to_pandas needs pandas: pip install 'incidental-flow[data]'"
+            ) from error
+        o = self.observables
+        columns = {name: getattr(o, name).mean(axis=1) for name in _PER_ROW}
+        columns["dissipation"] = o.dissipation
+        columns |= {f"energy_{name}": values for name, values in o.energy.items()}
+        return pandas.DataFrame(columns, index=pandas.Index(o.times, name="t"))
+
+
+_PER_ROW = {
+    "l1": "ℓ1 norm ‖W_i‖₁",
+    "l2": "ℓ2 norm ‖W_i‖₂",
+    "l4": "fourth norm ‖W_i‖₄⁴",
+    "nonzeros": "non-zero weights of a feature",
+}
+"""Observables that every feature has, and what they are called on an axis."""
+
+
+def _about(long_name: str, units: str = "") -> dict[str, str]:
+    """Attributes that xarray labels axes with."""
+    return {"long_name": long_name, "units": units} if units else {"long_name": long_name}
 
 
 def _as_plain(value: Any) -> Any:

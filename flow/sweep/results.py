@@ -20,6 +20,7 @@ from flow.sweep.store import COLUMNS, read_rows
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas
     import xarray
 
 Row = Mapping[str, Any]
@@ -41,7 +42,7 @@ EXPORTED = (
 _SEEDLESS = tuple(name for name in PARAMETERS if name != "seed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sweep:
     """The rows of a sweep, as they were when it was read."""
 
@@ -50,6 +51,27 @@ class Sweep:
     """Every run, sorted by hash, the pending and the failed ones too."""
     software: Mapping[int, Mapping[str, str]]
     """Versions, code and machine that made the rows, by the number in their column `software`."""
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts().items())
+        cells = len(self.cells())
+        return (
+            f"<Sweep {self.path.name}: {len(self.rows)} runs ({counts or 'none'}) in {cells} "
+            f"cell{'' if cells == 1 else 's'} of equal parameters>"
+        )
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row for each run with the columns EXPORTED; needs the extra ``data``.
+
+        Raises ImportError naming the extra if pandas is missing.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "to_pandas needs pandas: pip install 'incidental-flow[data]'"
+            ) from error
+        return pandas.DataFrame([{name: row[name] for name in EXPORTED} for row in self.rows])
 
     @property
     def finished(self) -> list[Row]:
