@@ -5,8 +5,10 @@ Nothing here imports NumPy, so that help and complaints come at once.
 
 import dataclasses
 import difflib
+import io
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from flow.defaults import DEGREES, check_degrees
+from flow.defaults import DEGREES, NOISE_LAWS, check_degrees, split_noise_law
+from flow.results.provenance import versions
 
 
 class InputError(Exception):
@@ -29,10 +32,18 @@ class InputError(Exception):
 def exit_code(command: Callable[[list[str]], int], argv: Sequence[str] | None) -> int:
     """The exit code of a command line `argv` (default: this process's), its errors in one line.
 
-    2 for input that cannot be used, 130 after Ctrl-C, else what `command` returns.
+    2 for input that cannot be used, 128 + its number for a signal that ended it (130 after Ctrl-C),
+    else what `command` returns. ``--version`` is answered here. What the encoding of stdout does
+    not have is printed as "?".
     """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
-        code = command(list(sys.argv[1:] if argv is None else argv))
+        if "--version" in words:
+            print(f"incidental-flow {versions('incidental-flow')['incidental-flow']}")
+            return 0
+        code = command(words)
         sys.stdout.flush()
         return code
     except InputError as error:
@@ -43,9 +54,9 @@ def exit_code(command: Callable[[list[str]], int], argv: Sequence[str] | None) -
         return 0
     except OSError as error:
         return complain(f"expected files that can be written, got: {error}", 2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("interrupted", file=sys.stderr)
-        return 130
+        return 128 + getattr(error, "number", signal.SIGINT)
 
 
 def complain(error: object, code: int) -> int:
@@ -211,6 +222,35 @@ def _save_times(words: list[str]) -> tuple[str, ...]:
     return tuple(parts)
 
 
+def _noise_law(word: str) -> str:
+    if word == "none":
+        return word
+    try:
+        split_noise_law(word)
+    except ValueError as error:
+        known = ["none", *(law if law != "student-t" else "student-t:5" for law in NOISE_LAWS)]
+        meant = NOISE_SYNONYMS.get(word.lower())
+        hint = f"; did you mean {meant}?" if meant else nearest(word, known)
+        raise ValueError(
+            f"expected one of {', '.join(known)}, where 5 stands for {DEGREES}, got {word!r}{hint}"
+        ) from error
+    return word
+
+
+NOISE_SYNONYMS = {
+    "gaussian": "normal",
+    "gauss": "normal",
+    "rademacher": "bipolar",
+    "binary": "bipolar",
+    "sign": "bipolar",
+    "student": "student-t:5",
+    "student-t": "student-t:5",
+    "t": "student-t:5",
+}
+"""What else laws of noise are called."""
+
+NoiseLaw = Annotated[str, value("LAW", _noise_law)]
+"""A law of hidden noise, or "none"."""
 Degrees = Annotated[int, value("N", _degrees)]
 """Degrees of freedom of Student-t noise."""
 MaxSeconds = Annotated[float | None, number("a number of seconds > 0", hint="(default: no limit)")]
@@ -258,7 +298,7 @@ def parse_flags(
         args=list(argv),
         default=default,
         prog=prog,
-        description=description,
+        description=f"{description} --version says which version this is.".lstrip(),
         return_unknown_args=True,
     )
     if unknown:
@@ -267,11 +307,36 @@ def parse_flags(
             names = flag_names(kind)
             flags = [f"--{name}" for name in names]
             flags += [f"--no-{name}" for name, is_switch in names.items() if is_switch]
-            raise InputError(
-                f"expected a known flag, got {word}{nearest(word, flags)}; --help lists them"
-            )
+            given = word.split("=")[0].replace("_", "-")
+            meant = FLAG_SYNONYMS.get(given)
+            hint = f"; did you mean {meant}?" if meant in flags else nearest(given, flags)
+            raise InputError(f"expected a known flag, got {given}{hint}; --help lists them")
         raise InputError(f"expected a flag, got {word!r}; every value follows a --flag of its own")
     return options
+
+
+FLAG_SYNONYMS = {
+    "--lambda": "--lam",
+    "--l1": "--lam",
+    "--l2": "--mu",
+    "--weight-decay": "--mu",
+    "--wd": "--mu",
+    "--features": "--n",
+    "--neurons": "--m",
+}
+"""What else flags are called; of no use to a command that does not have the flag."""
+
+
+def flag_types(kind: type) -> dict[str, Any]:
+    """Type of what every flag sets, by the name of the flag."""
+    types: dict[str, Any] = {}
+    hints = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(field.default):
+            types |= flag_types(type(field.default))
+        else:
+            types[field.name.replace("_", "-")] = hints[field.name]
+    return types
 
 
 def flag_names(kind: type) -> dict[str, bool]:
