@@ -242,7 +242,8 @@ def _refuse_switches(argv: Sequence[str]) -> None:
     """InputError for a switch of a force: what `compare` runs under has a flag of its own."""
     switches = flag_names(ForceFlags)
     for word in argv:
-        if word.removeprefix("--").removeprefix("no-").replace("_", "-") in switches:
+        name = word.removeprefix("--").removeprefix("no-").replace("_", "-")
+        if word.startswith("--") and name in switches:
             raise InputError(
                 f"expected --subsets to say what compare runs under, got {word}; add --subsets "
                 f"all no-interference, say"
