@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from flow.defaults import DEGREES, NOISE_LAWS, check_degrees, split_noise_law
+from flow.defaults import DEGREES, NOISE_LAWS, split_noise_law
 from flow.results.provenance import versions
 
 
@@ -198,13 +198,6 @@ def file_name(*suffixes: str, hint: str = "") -> Value:
     return value(f"FILE{suffixes[0]}", read, hint=hint)
 
 
-def _degrees(word: str) -> int:
-    try:
-        return check_degrees(float(word))
-    except ValueError as error:
-        raise ValueError(f"expected {DEGREES}, got {word!r}") from error
-
-
 def _save_times(words: list[str]) -> tuple[str, ...]:
     """Times, or the single word log:N, checked but still as text: log:N needs the end."""
     parts = [part for word in words for part in word.split(",")]
@@ -251,8 +244,6 @@ NOISE_SYNONYMS = {
 
 NoiseLaw = Annotated[str, value("LAW", _noise_law)]
 """A law of hidden noise, or "none"."""
-Degrees = Annotated[int, value("N", _degrees)]
-"""Degrees of freedom of Student-t noise."""
 MaxSeconds = Annotated[float | None, number("a number of seconds > 0", hint="(default: no limit)")]
 """A limit on wall-clock time."""
 SavedRun = Annotated[Path | None, file_name(".npz", hint="(default: not saved)")]
@@ -308,23 +299,23 @@ def parse_flags(
             flags = [f"--{name}" for name in names]
             flags += [f"--no-{name}" for name, is_switch in names.items() if is_switch]
             given = word.split("=")[0].replace("_", "-")
-            meant = FLAG_SYNONYMS.get(given)
-            hint = f"; did you mean {meant}?" if meant in flags else nearest(given, flags)
+            meant = [flag for flag in FLAG_SYNONYMS.get(given, ()) if flag in flags]
+            hint = f"; did you mean {meant[0]}?" if meant else nearest(given, flags)
             raise InputError(f"expected a known flag, got {given}{hint}; --help lists them")
         raise InputError(f"expected a flag, got {word!r}; every value follows a --flag of its own")
     return options
 
 
 FLAG_SYNONYMS = {
-    "--lambda": "--lam",
-    "--l1": "--lam",
-    "--l2": "--mu",
-    "--weight-decay": "--mu",
-    "--wd": "--mu",
-    "--features": "--n",
-    "--neurons": "--m",
+    "--lambda": ("--lam",),
+    "--l1": ("--lam",),
+    "--l2": ("--mu", "--penalty"),
+    "--weight-decay": ("--mu",),
+    "--degrees": ("--noise",),
+    "--features": ("--n",),
+    "--neurons": ("--m",),
 }
-"""What else flags are called; of no use to a command that does not have the flag."""
+"""What else flags are called; the first that a command has is meant."""
 
 
 def flag_types(kind: type) -> dict[str, Any]:

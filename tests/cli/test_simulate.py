@@ -19,6 +19,7 @@ from flow import Status, Trajectory, simulate
 from flow.analysis.superposition import alignment, geometry
 from flow.cli import report
 from flow.driver import memory
+from flow.driver.engine import SteppedEngine
 from flow.integrators.schemes import ProximalChebyshev
 from flow.pictures import plots
 from flow.sweep import Run
@@ -505,6 +506,52 @@ def test_a_run_that_gives_up_says_so_with_its_exit_code(
 ) -> None:
     assert simulate.main([*SMALL, "--max-steps", "3"]) == 1
     assert "not finished" in capsys.readouterr().out
+
+
+def test_a_saddle_that_was_reached_is_a_failure_only_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Two features with the same encoding: each alone would have the neuron, together neither gives.
+    W = np.zeros((2, 3))
+    W[:, 0] = 0.5
+    np.savez(tmp_path / "tie.npz", W=W)
+    argv = ["--init", str(tmp_path / "tie.npz"), "--lam", "0.01", "--out"]
+    assert simulate.main([*argv, str(tmp_path / "a.npz"), "--quiet"]) == 0
+    assert Trajectory.load(tmp_path / "a.npz").status is Status.SADDLE
+    assert simulate.main([*argv, str(tmp_path / "b.npz"), "--quiet", "--strict"]) == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_as_many_threads_as_asked_for_compute_and_as_many_as_before_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numba
+
+    advance, seen = SteppedEngine.advance, set()
+
+    def noted(self: SteppedEngine, *, keep: bool) -> bool:
+        seen.add(numba.get_num_threads())
+        return advance(self, keep=keep)
+
+    monkeypatch.setattr(SteppedEngine, "advance", noted)
+    most = numba.get_num_threads()
+    large = ["--n", "64", "--m", "256", "--t-end", "0.01"]
+    many = run(tmp_path, *large)
+    one = run(tmp_path, *large, "--threads", "1", name="one.npz")
+    assert seen == {most, 1}
+    assert numba.get_num_threads() == most
+    np.testing.assert_array_equal(many.final, one.final)
+
+
+def test_a_file_of_flags_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "flags.toml"
+    path.write_text("n = 3\nm = 4\n", encoding="utf-8-sig")
+    assert run(tmp_path, "--config", str(path), "--t-end", "0").final.shape == (3, 4)
+
+
+def test_a_checkpoint_needs_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    said = assert_refused(simulate.main([*SMALL, "--checkpoint", "1"]), capsys, [])
+    assert "--checkpoint: expected --out FILE.npz with it" in said
 
 
 def test_a_full_disk_ends_in_one_line_and_leaves_no_file(
