@@ -156,7 +156,12 @@ def forces_of(
             kept.append(force)
         elif place in wanted:
             kept.append(_settled(force, wanted.pop(place), given))
-    return [*kept, *wanted.values()]
+    order = list(STRENGTHS)
+    for place, force in wanted.items():
+        before = order[: order.index(place)]
+        last = max((k for k, f in enumerate(kept) if PLACES.get(type(f)) in before), default=-1)
+        kept.insert(last + 1, force)
+    return kept
 
 
 def _settled(force: Force, wanted: Force, given: Given) -> Force:

@@ -146,6 +146,11 @@ LAW = (0.2, "student-t:7")
          [FeatureBenefit(2.0), Interference(2.0)], "interference off -> 2"),
         ([FeatureBenefit()], ["--lam", "0.05"],
          [FeatureBenefit(), Regularization(0.05)], "lam off -> 0.05"),
+        ([FeatureBenefit(2.0), Regularization(0.05)], ["--interference"],
+         [FeatureBenefit(2.0), Interference(2.0), Regularization(0.05)], "interference off -> 2"),
+        ([L2Regularization(0.2), Regularization(0.05)], ["--feature-benefit", "--lam", "0.1"],
+         [FeatureBenefit(), L2Regularization(0.2), Regularization(0.1)],
+         "feature benefit off -> 1, lam 0.05 -> 0.1"),
         ([FeatureBenefit(), Regularization(0.05)], ["--no-regularization", "--lam", "0.1"],
          [FeatureBenefit()], "lam 0.05 -> off"),
         ([FeatureBenefit(), L2Regularization(0.1)], ["--rtol", "0.001"],
@@ -260,13 +265,15 @@ NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 CUT = (*DENSE, "--lam", "0.05", "--t-end", "200")
 
 
-def raising_after(calls: int, number: int, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Send a signal to this process as a method of Simulation is entered for the calls-th time."""
+def raising_after(
+    calls: int, number: int, monkeypatch: pytest.MonkeyPatch, name: str, times: int = 1
+) -> None:
+    """Send signals to this process as a method of Simulation is entered for the calls-th time."""
     method, seen = getattr(Simulation, name), []
 
     def entered(self: Simulation, *args: Any, **more: Any) -> Any:
         seen.append(name)
-        if len(seen) == calls:
+        for _ in range(times if len(seen) == calls else 0):
             os.kill(os.getpid(), number)
         return method(self, *args, **more)
 
@@ -283,7 +290,9 @@ def test_a_signal_at_any_moment_keeps_what_was_reached(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     whole = run(tmp_path / "whole.npz", *CUT)
-    raising_after(4 if name == "_call" else 1, number, monkeypatch, name)
+    raising_after(
+        4 if name == "_call" else 1, number, monkeypatch, name, 3 if name == "trajectory" else 1
+    )
     handlers = [signal.getsignal(each) for each in NUMBERS]
     reached = run(tmp_path / "run.npz", *CUT, code=128 + number)
     assert handlers == [signal.getsignal(each) for each in NUMBERS]
@@ -296,6 +305,30 @@ def test_a_signal_at_any_moment_keeps_what_was_reached(
     rest = run(tmp_path / "rest.npz", "--init", str(tmp_path / "run.npz"), "--t-end", "200")
     np.testing.assert_array_equal(rest.final, whole.final)
     assert capsys.readouterr() == ("", "")
+
+
+def test_when_the_terminal_closes_what_was_reached_is_saved_and_nothing_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising_after(4, signal.SIGHUP, monkeypatch, "_call")
+    out = str(tmp_path / "run.npz")
+    assert simulate.main([*CUT, "--out", out]) == 129
+    assert Trajectory.load(out).status is Status.INTERRUPTED
+    monkeypatch.undo()
+    raising_after(4, signal.SIGHUP, monkeypatch, "_call")
+    argv = ["compare", *CUT, "--subsets", "all", "no-interference", "--out", out]
+    assert simulate.main(argv) == 129
+    assert capsys.readouterr() == ("", "all ...\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.all.npz", "run.npz"]
+
+
+def test_a_second_signal_does_not_wait_for_the_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising_after(4, signal.SIGINT, monkeypatch, "_call", times=2)
+    reached = run(tmp_path / "run.npz", *CUT, code=130)
+    assert reached.status is Status.INTERRUPTED
+    assert reached.stats["accepted"] == 4
 
 
 def test_signals_wait_once_for_a_step_and_always_for_a_file() -> None:
