@@ -19,15 +19,24 @@ if __name__ == "__main__" and not __package__:
 import numpy as np
 
 
-def duplicate(W: np.ndarray, neuron: int, *, noise: float, seed: int) -> np.ndarray:
+def duplicate(
+    W: np.ndarray, neuron: int, *, noise: float, seed: int, opposed: bool = False
+) -> np.ndarray:
     """W : (n, m) with `neuron` and a copy of it as neuron m, (n, m + 1).
 
-    Both have its weights / √2 plus independent N(0, noise²) on the features it is used by.
+    Both have its weights / √2 plus noise on the features it is used by: independent N(0, noise²),
+    or, `opposed`, +|N(0, noise²)| on the one and as much less on the other, so that features with
+    weights of opposite sign each have another larger copy.
     Source: paper, discussion of how to remove incidental polysemanticity; the factor 1/√2
     instead of 1/2 on the outgoing weights is that of tied weights.
     """
     w = W[:, neuron]
-    shaken = np.random.default_rng(seed).normal(0.0, noise, (2, w.size)) * (w != 0.0)
+    rng = np.random.default_rng(seed)
+    if opposed:
+        push = np.abs(rng.normal(0.0, noise, w.size))
+        shaken = np.stack([push, -push]) * (w != 0.0)
+    else:
+        shaken = rng.normal(0.0, noise, (2, w.size)) * (w != 0.0)
     copies = (w / np.sqrt(2.0) + shaken).astype(W.dtype)
     edited = np.column_stack([W, copies[1]])
     edited[:, neuron] = copies[0]

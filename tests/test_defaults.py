@@ -13,7 +13,7 @@ EVERYWHERE = {
     "force": lambda degrees: law(f"student-t:{degrees}"),
     "training": lambda degrees: Noise(distribution="student-t", degrees=degrees),
     "flag": lambda degrees: parse_flags(
-        NoiseFlags, ["--degrees", str(degrees)], NoiseFlags(), "", ""
+        NoiseFlags, ["--noise", f"student-t:{degrees}"], NoiseFlags(), "", ""
     ),
     "sweep": lambda degrees: Run(
         n=2,

@@ -42,18 +42,6 @@ class Trial:
     """Weights of other features that are zero on one side and not on the other."""
 
 
-def opposed(W: np.ndarray, neuron: int, *, noise: float, seed: int) -> np.ndarray:
-    """W with `neuron` duplicated; the noise favours one copy for one sign, the other for the other.
-
-    Each weight w becomes w/√2·(1 ± d) with d = |N(0, noise²)|, + on the first copy if w > 0.
-    """
-    w = W[:, neuron]
-    push = np.abs(np.random.default_rng(seed).normal(0.0, noise, w.size)) * (w != 0.0)
-    edited = np.column_stack([W, w / np.sqrt(2.0) - push])
-    edited[:, neuron] = w / np.sqrt(2.0) + push
-    return edited
-
-
 def cure(forces: list[Force], W: np.ndarray, edited: np.ndarray, neuron: int, seed: int) -> Trial:
     """Run the edited W : (n, m + 1) to rest and say where the features of `neuron` ended up."""
     after = integrate(forces, edited)
@@ -96,12 +84,14 @@ def main(
           "larger copy kept | others disturbed |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|")
     noise_seeds = count(1_000_000)
-    for name, edit in (("independent", duplicate), ("opposed", opposed)):
+    for name, opposed in (("independent", False), ("opposed", True)):
         for noise in noises:
             trials = []
             for seed, W in enumerate(before):
                 for neuron in np.flatnonzero(np.count_nonzero(W, axis=0) == 2).repeat(draws):
-                    edited = edit(W, int(neuron), noise=noise, seed=next(noise_seeds))
+                    edited = duplicate(
+                        W, int(neuron), noise=noise, seed=next(noise_seeds), opposed=opposed
+                    )
                     trials.append(cure(forces, W, edited, int(neuron), seed))
             outcomes = Counter(trial.outcome for trial in trials)
             by_seed = [

@@ -22,6 +22,7 @@ from flow.cli.flags import (
     exit_code,
     file_name,
     named_flags,
+    nearest,
     number,
     parse_flags,
     whole,
@@ -35,13 +36,20 @@ PROG = "python -m flow.edit"
 
 @dataclass(frozen=True)
 @named_flags
-class Common:
-    """Which W is edited, and where the result goes."""
+class Which:
+    """Which W of the file."""
 
     init_time: Annotated[float | None, number("a flow time >= 0", hint="(default: the last)")] = (
         None
     )
-    """which of the saved times of the file to edit"""
+    """which of the saved times of the file"""
+
+
+@dataclass(frozen=True)
+@named_flags
+class Result:
+    """Where the edited W goes."""
+
     out: Annotated[Path | None, file_name(".npz", hint="(required)")] = None
     """file for the edited W"""
     overwrite: bool = False
@@ -52,7 +60,7 @@ class Common:
 class Show:
     """Print the neurons with several features on them."""
 
-    common: Common = Common()
+    which: Which = Which()
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,8 @@ class Duplicate:
     """Put a copy of a neuron beside it, both with weights / √2, and noise on their non-zeros.
 
     The paper's proposed cure of a polysemantic neuron, for tied weights: norms and overlaps stay
-    as they were up to the noise.
+    as they were up to the noise. Independent noise parts the features in one case out of two, noise
+    of opposite sign always.
     """
 
     neuron: Annotated[int | None, whole(0, hint="(default: the first with two features)")] = None
@@ -70,7 +79,11 @@ class Duplicate:
     """standard deviation of the noise"""
     seed: Annotated[int, whole(0)] = 0
     """seed of the noise"""
-    common: Common = Common()
+    opposed: bool = False
+    """noise of opposite sign on the two copies, which favours one copy for positive weights and the
+    other for negative ones"""
+    which: Which = Which()
+    result: Result = Result()
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,8 @@ class Flip:
     """which row, from 0"""
     neuron: Annotated[int | None, whole(0, hint="(required)")] = None
     """which column, from 0"""
-    common: Common = Common()
+    which: Which = Which()
+    result: Result = Result()
 
 
 @dataclass(frozen=True)
@@ -94,7 +108,8 @@ class Permute:
     """what is shuffled"""
     seed: Annotated[int, whole(0)] = 0
     """seed of the shuffle"""
-    common: Common = Common()
+    which: Which = Which()
+    result: Result = Result()
 
 
 @dataclass(frozen=True)
@@ -102,13 +117,14 @@ class Permute:
 class Rescale:
     """Multiply W, one feature of it, or one neuron of it."""
 
-    factor: Annotated[float, number("a number >= 0")] = 1.0
+    factor: Annotated[float | None, number("a number >= 0", hint="(required)")] = None
     """by how much"""
     feature: Annotated[int | None, whole(0, hint="(default: all)")] = None
     """which row, from 0"""
     neuron: Annotated[int | None, whole(0, hint="(default: all)")] = None
     """which column, from 0"""
-    common: Common = Common()
+    which: Which = Which()
+    result: Result = Result()
 
 
 Edit = Show | Duplicate | Flip | Permute | Rescale
@@ -130,47 +146,67 @@ def _edit(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_overview())
         return 0
-    with_file = argv[0] not in EDITS
-    words, flags = (argv[1:2], argv[2:]) if with_file else (argv[:1], argv[1:])
-    if not words or words[0] not in EDITS:
+    count = next((k for k, word in enumerate(argv) if word.startswith("-")), len(argv))
+    words, flags = argv[:count], argv[count:]
+    names, files = [w for w in words if w in EDITS], [w for w in words if w not in EDITS]
+    if len(names) != 1:
         raise InputError(
-            f"expected FILE.npz and one of {', '.join(EDITS)}, got {' '.join(argv)!r}; "
-            f"--help explains them"
+            f"expected FILE.npz and one of {', '.join(EDITS)}, got "
+            f"{' '.join(words) or flags[0]!r}{_meant(files) if not names else ''}; --help explains "
+            f"them"
         )
-    name = words[0]
+    name = names[0]
     kind = EDITS[name]
     wanted: Any = parse_flags(
         kind, flags, kind(), f"{PROG} FILE.npz {name}", cleandoc(kind.__doc__ or "")
     )
-    if not with_file:
-        raise InputError(f"expected FILE.npz before {name}, got none")
-    path = Path(argv[0])
-    common: Common = wanted.common
-    if name != "show":
-        if common.out is None:
+    if len(files) != 1:
+        raise InputError(
+            f"expected one FILE.npz beside {name}, got {' '.join(files) or 'none'}; every value "
+            f"follows a --flag of its own"
+        )
+    path = Path(files[0])
+    result: Result | None = getattr(wanted, "result", None)
+    out = None if result is None else result.out
+    if result is not None:
+        if out is None:
             raise InputError("--out: expected a file for the edited W, got none; add it")
-        check_output("out", common.out, overwrite=common.overwrite)
+        check_output("out", out, overwrite=result.overwrite)
 
     from flow.cli.files import read_init
     from flow.results.weights import write_weights
 
-    start = read_init(path, common.init_time)
-    if name == "show":
+    start = read_init(path, wanted.which.init_time)
+    if out is None:
         for line in _polysemantic(start.W):
             print(line)
         return 0
-    assert common.out is not None
     W, wanted = _apply(wanted, start.W)
-    settings = {key: value for key, value in asdict(wanted).items() if key != "common"}
+    settings = {
+        key: value for key, value in asdict(wanted).items() if key not in ("which", "result")
+    }
     done = {"edit": name, **settings, "file": str(path), "t": start.t}
-    write_weights(common.out, W, {"edits": [done], "before": dict(start.about)})
-    shown = ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None)
-    print(f"{common.out}: {name} ({shown}), W is now {W.shape[0]} x {W.shape[1]}")
+    write_weights(out, W, {"edits": [done], "before": dict(start.about)})
+    shown = ", ".join(_told(key, value) for key, value in settings.items() if _is_told(value))
+    print(f"{out}: {name} ({shown}), W is now {W.shape[0]} x {W.shape[1]}")
     return 0
 
 
+def _is_told(value: Any) -> bool:
+    return value is not None and value is not False
+
+
+def _told(key: str, value: Any) -> str:
+    return key if value is True else f"{key} {value}"
+
+
+def _meant(words: Sequence[str]) -> str:
+    """The edit that one of some words is nearly."""
+    return next((hint for hint in (nearest(word, EDITS) for word in words) if hint), "")
+
+
 def _overview() -> str:
-    lines = [f"usage: {PROG} FILE.npz EDIT [flags] --out NEW.npz", ""]
+    lines = [f"usage: {PROG} FILE.npz EDIT [flags] --out NEW.npz", "(or EDIT FILE.npz)", ""]
     for name, kind in EDITS.items():
         lines.append(f"  {name:<11}{(kind.__doc__ or '').splitlines()[0]}")
     return "\n".join([*lines, "", f"{PROG} EDIT --help lists the flags of an edit."])
@@ -198,7 +234,10 @@ def _apply(wanted: Any, W: np.ndarray) -> tuple[np.ndarray, Any]:
                     "got none"
                 )
             wanted = dataclasses.replace(wanted, neuron=int(shared[0]))
-        return duplicate(W, wanted.neuron, noise=wanted.noise, seed=wanted.seed), wanted
+        made = duplicate(
+            W, wanted.neuron, noise=wanted.noise, seed=wanted.seed, opposed=wanted.opposed
+        )
+        return made, wanted
     if isinstance(wanted, Flip):
         if wanted.feature is None or wanted.neuron is None:
             raise InputError("expected --feature and --neuron, got only one or none; add them")
@@ -210,6 +249,8 @@ def _apply(wanted: Any, W: np.ndarray) -> tuple[np.ndarray, Any]:
         return flip(W, wanted.feature, wanted.neuron), wanted
     if isinstance(wanted, Permute):
         return permute(W, wanted.what, seed=wanted.seed), wanted
+    if wanted.factor is None:
+        raise InputError("--factor: expected a number >= 0, got none; add it")
     return rescale(W, wanted.factor, feature=wanted.feature, neuron=wanted.neuron), wanted
 
 

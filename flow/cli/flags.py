@@ -5,8 +5,10 @@ Nothing here imports NumPy, so that help and complaints come at once.
 
 import dataclasses
 import difflib
+import io
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from flow.defaults import DEGREES, check_degrees
+from flow.defaults import DEGREES, NOISE_LAWS, split_noise_law
+from flow.results.provenance import versions
 
 
 class InputError(Exception):
@@ -29,10 +32,18 @@ class InputError(Exception):
 def exit_code(command: Callable[[list[str]], int], argv: Sequence[str] | None) -> int:
     """The exit code of a command line `argv` (default: this process's), its errors in one line.
 
-    2 for input that cannot be used, 130 after Ctrl-C, else what `command` returns.
+    2 for input that cannot be used, 128 + its number for a signal that ended it (130 after Ctrl-C),
+    else what `command` returns. ``--version`` is answered here. What the encoding of stdout does
+    not have is printed as "?".
     """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
-        code = command(list(sys.argv[1:] if argv is None else argv))
+        if "--version" in words:
+            print(f"incidental-flow {versions('incidental-flow')['incidental-flow']}")
+            return 0
+        code = command(words)
         sys.stdout.flush()
         return code
     except InputError as error:
@@ -43,9 +54,9 @@ def exit_code(command: Callable[[list[str]], int], argv: Sequence[str] | None) -
         return 0
     except OSError as error:
         return complain(f"expected files that can be written, got: {error}", 2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("interrupted", file=sys.stderr)
-        return 130
+        return 128 + getattr(error, "number", signal.SIGINT)
 
 
 def complain(error: object, code: int) -> int:
@@ -187,13 +198,6 @@ def file_name(*suffixes: str, hint: str = "") -> Value:
     return value(f"FILE{suffixes[0]}", read, hint=hint)
 
 
-def _degrees(word: str) -> int:
-    try:
-        return check_degrees(float(word))
-    except ValueError as error:
-        raise ValueError(f"expected {DEGREES}, got {word!r}") from error
-
-
 def _save_times(words: list[str]) -> tuple[str, ...]:
     """Times, or the single word log:N, checked but still as text: log:N needs the end."""
     parts = [part for word in words for part in word.split(",")]
@@ -211,8 +215,35 @@ def _save_times(words: list[str]) -> tuple[str, ...]:
     return tuple(parts)
 
 
-Degrees = Annotated[int, value("N", _degrees)]
-"""Degrees of freedom of Student-t noise."""
+def _noise_law(word: str) -> str:
+    if word == "none":
+        return word
+    try:
+        split_noise_law(word)
+    except ValueError as error:
+        known = ["none", *(law if law != "student-t" else "student-t:5" for law in NOISE_LAWS)]
+        meant = NOISE_SYNONYMS.get(word.lower())
+        hint = f"; did you mean {meant}?" if meant else nearest(word, known)
+        raise ValueError(
+            f"expected one of {', '.join(known)}, where 5 stands for {DEGREES}, got {word!r}{hint}"
+        ) from error
+    return word
+
+
+NOISE_SYNONYMS = {
+    "gaussian": "normal",
+    "gauss": "normal",
+    "rademacher": "bipolar",
+    "binary": "bipolar",
+    "sign": "bipolar",
+    "student": "student-t:5",
+    "student-t": "student-t:5",
+    "t": "student-t:5",
+}
+"""What else laws of noise are called."""
+
+NoiseLaw = Annotated[str, value("LAW", _noise_law)]
+"""A law of hidden noise, or "none"."""
 MaxSeconds = Annotated[float | None, number("a number of seconds > 0", hint="(default: no limit)")]
 """A limit on wall-clock time."""
 SavedRun = Annotated[Path | None, file_name(".npz", hint="(default: not saved)")]
@@ -258,7 +289,7 @@ def parse_flags(
         args=list(argv),
         default=default,
         prog=prog,
-        description=description,
+        description=f"{description} --version says which version this is.".lstrip(),
         return_unknown_args=True,
     )
     if unknown:
@@ -267,11 +298,36 @@ def parse_flags(
             names = flag_names(kind)
             flags = [f"--{name}" for name in names]
             flags += [f"--no-{name}" for name, is_switch in names.items() if is_switch]
-            raise InputError(
-                f"expected a known flag, got {word}{nearest(word, flags)}; --help lists them"
-            )
+            given = word.split("=")[0].replace("_", "-")
+            meant = [flag for flag in FLAG_SYNONYMS.get(given, ()) if flag in flags]
+            hint = f"; did you mean {meant[0]}?" if meant else nearest(given, flags)
+            raise InputError(f"expected a known flag, got {given}{hint}; --help lists them")
         raise InputError(f"expected a flag, got {word!r}; every value follows a --flag of its own")
     return options
+
+
+FLAG_SYNONYMS = {
+    "--lambda": ("--lam",),
+    "--l1": ("--lam",),
+    "--l2": ("--mu", "--penalty"),
+    "--weight-decay": ("--mu",),
+    "--degrees": ("--noise",),
+    "--features": ("--n",),
+    "--neurons": ("--m",),
+}
+"""What else flags are called; the first that a command has is meant."""
+
+
+def flag_types(kind: type) -> dict[str, Any]:
+    """Type of what every flag sets, by the name of the flag."""
+    types: dict[str, Any] = {}
+    hints = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(field.default):
+            types |= flag_types(type(field.default))
+        else:
+            types[field.name.replace("_", "-")] = hints[field.name]
+    return types
 
 
 def flag_names(kind: type) -> dict[str, bool]:

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from flow.cli.flags import (
-    Degrees,
     InputError,
     MaxSeconds,
+    NoiseLaw,
     SavedRun,
     SaveTimes,
     Value,
     choice,
     file_name,
     flag_names,
+    flag_types,
     named_flags,
     nearest,
     number,
@@ -27,14 +28,7 @@ from flow.cli.flags import (
     parse_flags,
     whole,
 )
-from flow.defaults import (
-    BACKENDS,
-    DEFAULT_DEGREES,
-    DEFAULT_RTOL,
-    DTYPES,
-    FORCE_SETS,
-    NOISE_LAWS,
-)
+from flow.defaults import BACKENDS, DEFAULT_RTOL, DTYPES, FORCE_SETS
 
 
 def _subsets(tokens: list[str]) -> tuple[str, ...]:
@@ -57,7 +51,7 @@ def _subsets(tokens: list[str]) -> tuple[str, ...]:
 @dataclass(frozen=True)
 @named_flags
 class ProblemFlags:
-    """What is simulated: dW/dt = feature benefit - interference - lam sign(W)."""
+    """What is simulated: dW/dt = feature benefit - interference - lam sign(W) - mu W."""
 
     n: Annotated[int, whole(1)] = 256
     """features, the rows of W"""
@@ -70,6 +64,12 @@ class ProblemFlags:
     """strength λ of the l1 regularization"""
     c: Annotated[float, number("a number >= 0")] = 1.0
     """strength of feature benefit and interference; the paper's loss has 4, its text 1"""
+    c_interference: Annotated[float | None, number("a number >= 0", hint="(default: as --c)")] = (
+        None
+    )
+    """strength of interference, where it is another"""
+    mu: Annotated[float, number("a number >= 0")] = 0.0
+    """strength μ of weight decay, the l2 regularization"""
     dtype: Annotated[str, choice(DTYPES)] = "float64"
     """precision of W"""
 
@@ -91,12 +91,11 @@ class ForceFlags:
 class NoiseFlags:
     """Noise on the hidden layer: feature benefit and interference averaged over it."""
 
-    noise: Annotated[str, choice(("none", *NOISE_LAWS))] = "none"
-    """its distribution, the same on every neuron and independent"""
+    noise: NoiseLaw = "none"
+    """its distribution, the same on every neuron and independent; student-t:5 has 5 degrees of
+    freedom"""
     sigma: Annotated[float, number("a number >= 0 and < 1e100", high=1e100)] = 0.1
     """its standard deviation"""
-    degrees: Degrees = DEFAULT_DEGREES
-    """degrees of freedom of student-t, odd"""
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,8 @@ class StartFlags:
     scale: Annotated[float, number("a number >= 0")] = 1.0
     """entries have standard deviation scale/√m; the paper's figure 2 has 0.9"""
     init: Annotated[Path | None, file_name(".npz", hint="(default: random start)")] = None
-    """start from this run or edited W instead; its clock and step go on"""
+    """go on from this run or edited W, under its forces, rtol and dtype; flags that are given
+    win"""
     init_time: Annotated[float | None, number("a flow time >= 0", hint="(default: its last)")] = (
         None
     )
@@ -135,6 +135,8 @@ class IntegrationFlags:
     """give up after so many steps"""
     max_seconds: MaxSeconds = None
     """give up after so much time"""
+    threads: Annotated[int | None, whole(1, hint="(default: all there are)")] = None
+    """how many threads compute; no result depends on it"""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,10 @@ class OutputFlags:
 
     out: SavedRun = None
     """save the run here; --init continues from it"""
+    checkpoint: Annotated[
+        float | None, number("a number of seconds > 0", hint="(default: at the end alone)")
+    ] = None
+    """save it about every so many seconds of a long run too"""
     plot: Annotated[Path | None, file_name(".png", ".pdf", ".svg", hint="(default: none)")] = None
     """draw the run: weights, norms, energies, final W"""
     animate: Annotated[Path | None, file_name(".gif", ".mp4", hint="(default: none)")] = None
@@ -163,6 +169,8 @@ class OutputFlags:
     """show a bar in flow time (on a terminal only, unless asked for)"""
     quiet: bool = False
     """print nothing but errors"""
+    strict: bool = False
+    """exit with 1 where a run comes to rest on a saddle"""
 
 
 @dataclass(frozen=True)
@@ -216,6 +224,9 @@ class CompareOptions:
 
 # Reading -----------------------------------------------------------------------------------------
 
+NUMBERS = (int, float, int | None, float | None)
+"""Types of flags whose values are numbers in TOML."""
+
 Options = TypeVar("Options", SimulateOptions, CompareOptions)
 
 
@@ -239,7 +250,7 @@ def read_options(
     """
     names = flag_names(kind)
     path = _config_path(argv)
-    in_config: list[str] = [] if path is None else _tokens(path, names)
+    in_config: list[str] = [] if path is None else _tokens(path, names, flag_types(kind))
     try:
         # Of a flag that comes twice the last one counts: flags win.
         options = parse_flags(kind, [*in_config, *argv], kind(), prog, description)
@@ -283,11 +294,10 @@ def _config_path(argv: Sequence[str]) -> Path | None:
     return Path(path) if path else None
 
 
-def _tokens(path: Path, names: dict[str, bool]) -> list[str]:
+def _tokens(path: Path, names: dict[str, bool], types: dict[str, Any]) -> list[str]:
     """The flags that a TOML file stands for."""
     try:
-        with open(path, "rb") as file:
-            table = tomllib.load(file)
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(
             f"--config: expected a file that can be read, got {path} ({error.strerror})"
@@ -305,6 +315,10 @@ def _tokens(path: Path, names: dict[str, bool]) -> list[str]:
         if names[name] != isinstance(value, bool):
             expected = "true or false" if names[name] else "a value"
             raise InputError(f"in {path}: {key}: expected {expected}, got {value!r}")
+        if isinstance(value, str) and types[name] in NUMBERS:
+            raise InputError(
+                f"in {path}: {key}: expected a number, got the text {value!r}; leave the quotes out"
+            )
         if isinstance(value, bool):
             tokens.append(f"--{name}" if value else f"--no-{name}")
         elif isinstance(value, list) and name in ("save-at", "subsets"):
@@ -331,24 +345,15 @@ class Conflict(NamedTuple):
     """The reason; options are filled in as `o`."""
 
 
-_NO_FORCE = (
-    "expected a force for --{flag} to {act}, got --no-feature-benefit and --no-interference; leave "
-    "one of the three out"
-)
+NO_NOISE = "--sigma: expected --noise with it, got none; add --noise bipolar"
 _BOTH = "expected --init or --{flag}, got both; a start from a file is not drawn"
 
 CONFLICTS = (
     Conflict(
         "sigma",
         ("noise",),
-        lambda o: o.noise.noise == "none",
-        "--sigma: expected --noise with it, got none; add --noise bipolar",
-    ),
-    Conflict(
-        "degrees",
-        ("noise",),
-        lambda o: o.noise.noise != "student-t",
-        "--degrees: expected --noise student-t with it, got {o.noise.noise}; leave out",
+        lambda o: o.noise.noise == "none" and o.start.init is None,
+        NO_NOISE,
     ),
     Conflict("seed", ("init",), lambda o: o.start.init is not None, _BOTH.format(flag="seed")),
     Conflict("scale", ("init",), lambda o: o.start.init is not None, _BOTH.format(flag="scale")),
@@ -357,6 +362,12 @@ CONFLICTS = (
         (),
         lambda o: o.start.init is None,
         "--init-time: expected --init FILE.npz with it, got none; add it",
+    ),
+    Conflict(
+        "checkpoint",
+        (),
+        lambda o: o.output.out is None,
+        "--checkpoint: expected --out FILE.npz with it, got none; add it",
     ),
     Conflict(
         "progress",
@@ -369,34 +380,22 @@ CONFLICTS = (
 
 CONFLICTS_OF_A_RUN = (
     Conflict(
-        "lam",
-        ("regularization",),
-        lambda o: not o.forces.regularization,
-        "expected --lam or --no-regularization, got both; leave one of them out",
-    ),
-    Conflict(
-        "c",
-        ("feature-benefit", "interference"),
-        lambda o: not (o.forces.feature_benefit or o.forces.interference),
-        _NO_FORCE.format(flag="c", act="scale"),
-    ),
-    Conflict(
-        "noise",
-        ("feature-benefit", "interference"),
-        lambda o: not (o.forces.feature_benefit or o.forces.interference),
-        _NO_FORCE.format(flag="noise", act="act on"),
-    ),
-    Conflict(
         "backend",
         (),
-        lambda o: o.integration.backend == "exact" and o.noise.noise != "none",
+        lambda o: (
+            o.integration.backend == "exact"
+            and o.noise.noise != "none"
+            and (o.forces.feature_benefit or o.forces.interference)
+        ),
         "--backend: expected numba, diffrax or auto with --noise, got 'exact'; under noise rows "
         "have no closed form",
     ),
     Conflict(
         "backend",
         (),
-        lambda o: o.integration.backend == "exact" and o.forces.interference,
+        lambda o: (
+            o.integration.backend == "exact" and o.forces.interference and o.start.init is None
+        ),
         "--backend: expected numba or auto with interference on, got 'exact'; add "
         "--no-interference, under which rows have a closed form",
     ),

@@ -176,9 +176,7 @@ def _start_line(traj: Trajectory) -> str:
     line = f"n = {about['n']} features, m = {about['m']} neurons"
     if "init" in known:
         line += f", from {known['init']} at t = {known['init_time']:g}"
-        earlier = known["init_about"].get("parameters", {}).get("forces", about["forces"])
-        changed = earlier != about["forces"]
-        return f"{line}; forces until then: {_forces_line(earlier)}" if changed else line
+        return f"{line}; changed: {known['changed']}" if "changed" in known else line
     if "seed" in known and "scale" in known:
         return f"{line}, seed {known['seed']}, scale {known['scale']:g}"
     return f"{line}, weights that were given"

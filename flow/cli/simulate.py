@@ -4,8 +4,7 @@ forces.
     python -m flow.simulate --n 256 --m 1024 --lam 0.01 --seed 0 --plot run.png
     python -m flow.simulate compare --n 64 --m 256 --plot compare.png
 
-``python flow/simulate.py`` does the same. Exit codes: 0 for a run that got where it was sent, 1
-for one that did not, 2 for input that cannot be used, 130 after Ctrl-C.
+``python flow/simulate.py`` does the same. The exit codes stand in :mod:`flow.simulate`.
 """
 
 from __future__ import annotations
@@ -13,24 +12,37 @@ from __future__ import annotations
 import math
 import shlex
 import shutil
+import signal
 import sys
-from collections.abc import Sequence
-from itertools import compress
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic
 
-from flow.cli.flags import InputError, check_output, exit_code, shows_bar
-from flow.cli.options import CompareOptions, Given, SimulateOptions, read_options
-from flow.defaults import FORCE_SETS, PAPER_FORCES, noise_law
+from flow.cli.flags import InputError, check_output, exit_code, flag_names, shows_bar
+from flow.cli.interruption import Interruptions
+from flow.cli.options import (
+    CompareOptions,
+    ForceFlags,
+    Given,
+    Options,
+    SimulateOptions,
+    read_options,
+)
+from flow.defaults import FORCE_SETS, PAPER_FORCES
 
 if TYPE_CHECKING:
-    from flow.cli.report import Expected
+    from flow.driver.simulation import Callback, Simulation
     from flow.forces import Force
     from flow.results.film import Film
     from flow.results.trajectory import Trajectory
     from flow.results.weights import SavedWeights
 
 PROG = "python -m flow.simulate"
+HANGUP = getattr(signal, "SIGHUP", None)
+"""What comes when the terminal closes: nobody reads what would be said."""
 ABOUT = (
     "Gradient flow of the forces that make neurons polysemantic: runs it, says where it ended, "
     "saves it, draws it. `compare` as the first word runs the same start under several sets of "
@@ -43,33 +55,48 @@ ABOUT_COMPARE = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: this process's) and return its exit code."""
-    return exit_code(
-        lambda words: _compare(words[1:]) if words[:1] == ["compare"] else _simulate(words), argv
-    )
+
+    def command(words: list[str]) -> int:
+        with Interruptions() as interruptions:
+            if words[:1] == ["compare"]:
+                return _compare(words[1:], interruptions)
+            if "compare" in words:
+                raise InputError(
+                    f"expected compare as the first word, got it after {words[0]}; write {PROG} "
+                    f"compare ..."
+                )
+            return _simulate(words, interruptions)
+
+    return exit_code(command, argv)
 
 
-def _simulate(argv: list[str]) -> int:
+def _simulate(argv: list[str], interruptions: Interruptions) -> int:
     options, given = read_options(SimulateOptions, argv, prog=PROG, description=ABOUT)
     _check_outputs(options, options.output.out)
-    on = options.forces
-    switches = (on.feature_benefit, on.interference, on.regularization)
     setup = _prepare(options, given, argv)
-    traj = _integrate(setup, list(compress(PAPER_FORCES, switches)))
-    written = _write(options, traj)
-    if not options.output.quiet:
-        from flow.cli import report
+    options = setup.options
+    with _threads(options):
+        traj = _integrate(setup, setup.acting, options.output.out, interruptions)
+    if interruptions.received != HANGUP:
+        written = _draw(options, traj)
+        if not options.output.quiet:
+            from flow.cli import report
 
-        W0 = setup.start.W if options.output.census else None
-        for line in report.summary(
-            traj, _expected(traj), W0=W0, superposition=options.output.superposition
-        ):
-            print(line)
-        if written:
-            print(f"{'written':<14}{', '.join(written)}")
-    return _exit_code([traj])
+            W0 = setup.start.W if options.output.census else None
+            for line in report.summary(
+                traj,
+                report.expected_counts(traj),
+                W0=W0,
+                superposition=options.output.superposition,
+            ):
+                print(line)
+            if written:
+                print(f"{'written':<14}{', '.join(written)}")
+    return _exit_code(options, [traj], interruptions)
 
 
-def _compare(argv: list[str]) -> int:
+def _compare(argv: list[str], interruptions: Interruptions) -> int:
+    _refuse_switches(argv)
     options, given = read_options(
         CompareOptions, argv, prog=f"{PROG} compare", description=ABOUT_COMPARE
     )
@@ -83,19 +110,22 @@ def _compare(argv: list[str]) -> int:
     files = {name: _sibling(output.out, name) for name in names}
     _check_outputs(options, *files.values())
     setup = _prepare(options, given, ["compare", *argv])
+    options = setup.options
     runs: dict[str, Trajectory] = {}
     films: dict[str, Film] = {}
     for name in names:
         if not output.quiet:
             print(f"{name} ...", file=sys.stderr, flush=True)
-        traj = runs[name] = _integrate(setup, FORCE_SETS[name])
+        besides = setup.acting - set(PAPER_FORCES)
+        with _threads(options):
+            traj = _integrate(setup, {*FORCE_SETS[name], *besides}, files[name], interruptions)
+        runs[name] = traj
         if traj.film is not None:
             films[name] = traj.film
-        path = files[name]
-        if path is not None:
-            runs[name].save(path)
-        if runs[name].status.name == "INTERRUPTED":
+        if traj.status.name == "INTERRUPTED" or interruptions.received is not None:
             break
+    if interruptions.received == HANGUP:
+        return _exit_code(options, list(runs.values()), interruptions)
     if output.plot is not None:
         from flow.pictures import plots
         from flow.pictures.law import closed_form
@@ -105,86 +135,146 @@ def _compare(argv: list[str]) -> int:
     if not output.quiet:
         from flow.cli import report
 
-        for line in report.comparison(runs, {name: _expected(runs[name]) for name in runs}):
+        for line in report.comparison(
+            runs, {name: report.expected_counts(runs[name]) for name in runs}
+        ):
             print(line)
         written = [*(str(files[name]) for name in runs if files[name]), *_shown(output.plot)]
         if written:
             print(f"written: {', '.join(written)}")
-    return _exit_code(list(runs.values()))
+    return _exit_code(options, list(runs.values()), interruptions)
 
 
 # Before the run ----------------------------------------------------------------------------------
 
 
-class _Setup(NamedTuple):
+@dataclass(frozen=True)
+class _Setup(Generic[Options]):
     """Everything about the runs of a command but their forces."""
 
-    options: SimulateOptions | CompareOptions
+    options: Options
+    """With what the file of --init had in the place of flags that were not given."""
     given: Given
     start: SavedWeights
+    earlier: tuple[Force, ...] | None
+    """The forces of the file; None where there is no file, or none in it."""
+    acting: set[str]
+    """Names of the forces that act, by their flags."""
+    changed: str
+    """What flags changed of what the file had, in words."""
     saves: list[float] | None
     argv: list[str]
     """Recorded with the runs."""
 
 
-def _prepare(options: SimulateOptions | CompareOptions, given: Given, argv: list[str]) -> _Setup:
-    start = _start(options, given)
-    return _Setup(options, given, start, _save_times(options, start), argv)
+def _prepare(options: Options, given: Given, argv: list[str]) -> _Setup[Options]:
+    """Read or draw the start and settle all options; sizes are checked before W is drawn."""
+    from flow.cli.forces import acting, inherit, saved_forces
+
+    start, earlier, changed = None, None, ""
+    if options.start.init is not None:
+        start = _read_start(options, given)
+        if "forces" in start.parameters:
+            earlier = saved_forces(start.parameters)
+            options = inherit(options, given, start.parameters)
+    names = acting(options, given, earlier)
+    if start is None:
+        start = _drawn_start(options, names)
+    else:
+        if "dtype" in given:
+            start = replace(start, W=start.W.astype(options.problem.dtype))
+        n, m = start.W.shape
+        _check_memory(options, names, n, m, str(start.W.dtype))
+        if earlier is not None:
+            changed = _changed(options, given, names, earlier, start.parameters)
+    saves = _save_times(options, start)
+    return _Setup(options, given, start, earlier, names, changed, saves, argv)
 
 
-def _start(options: SimulateOptions | CompareOptions, given: Given) -> SavedWeights:
-    """The weights to start from; sizes are checked before anything is allocated."""
-    from flow.cli.files import read_init
+def _drawn_start(options: Options, names: Collection[str]) -> SavedWeights:
+    problem, wish = options.problem, options.start
+    _check_memory(options, names, problem.n, problem.m, problem.dtype)
+    from flow.initial import gaussian_init
     from flow.results.weights import SavedWeights
 
-    problem, wish = options.problem, options.start
-    if wish.init is None:
-        _check_memory(options, problem.n, problem.m, problem.dtype)
-        from flow.initial import gaussian_init
+    W = gaussian_init(problem.n, problem.m, seed=wish.seed, scale=wish.scale, dtype=problem.dtype)
+    return SavedWeights(W, 0.0, {"seed": wish.seed, "scale": wish.scale})
 
-        W = gaussian_init(
-            problem.n, problem.m, seed=wish.seed, scale=wish.scale, dtype=problem.dtype
-        )
-        return SavedWeights(W, 0.0, {"seed": wish.seed, "scale": wish.scale})
+
+def _read_start(options: Options, given: Given) -> SavedWeights:
+    """The weights that --init names; InputError for flags that they contradict."""
+    from flow.cli.files import read_init
+
+    problem, wish = options.problem, options.start
+    assert wish.init is not None
     start = read_init(wish.init, wish.init_time)
     for name, wanted, found in zip(("n", "m"), (problem.n, problem.m), start.W.shape, strict=True):
         if name in given and wanted != found:
             raise InputError(
                 f"--{name}: expected {found}, as in {wish.init}, got {wanted}; leave --{name} out"
             )
-    W = start.W.astype(problem.dtype) if "dtype" in given else start.W
-    _check_memory(options, W.shape[0], W.shape[1], str(W.dtype))
     t_end = options.integration.t_end
     if t_end is not None and t_end < start.t:
         raise InputError(
             f"--t-end: expected a flow time >= {start.t:g}, where {wish.init} was saved, got "
             f"{t_end:g}"
         )
-    about = {"init": str(wish.init), "init_time": start.t, "init_about": dict(start.about)}
-    return SavedWeights(W, start.t, about)
+    return start
 
 
-def _forces(options: SimulateOptions | CompareOptions, names: Sequence[str]) -> list[Force]:
-    """Those of the paper's forces that are named, under noise where there is some."""
-    from flow.forces import (
-        FeatureBenefit,
-        Interference,
-        NoisyFeatureBenefit,
-        NoisyInterference,
-        Regularization,
-    )
+def _changed(
+    options: Options,
+    given: Given,
+    names: Collection[str],
+    earlier: Sequence[Force],
+    parameters: Mapping[str, Any],
+) -> str:
+    """What flags change of what the file of --init had, in words."""
+    from flow.cli.forces import changes, described, forces_of
 
-    c, lam, sigma, noise = (
-        options.problem.c, options.problem.lam, options.noise.sigma, options.noise.noise,
-    )  # fmt: skip
-    benefit: Force = FeatureBenefit(c)
-    interference: Force = Interference(c)
-    if noise != "none":
-        law = noise_law(noise, options.noise.degrees)
-        benefit = NoisyFeatureBenefit(sigma, law, c)
-        interference = NoisyInterference(sigma, law, c)
-    every = dict(zip(PAPER_FORCES, (benefit, interference, Regularization(lam)), strict=True))
-    return [every[name] for name in names]
+    before, after = described(earlier), described(forces_of(options, given, names, earlier))
+    now = {"rtol": f"{options.integration.rtol:g}", "dtype": options.problem.dtype}
+    for name in ("rtol", "dtype"):
+        if name in given and name in parameters:
+            old = parameters[name]
+            before[name] = old if isinstance(old, str) else f"{old:g}"
+            after[name] = now[name]
+    return changes(before, after)
+
+
+def _refuse_switches(argv: Sequence[str]) -> None:
+    """InputError for a switch of a force: what `compare` runs under has a flag of its own."""
+    switches = flag_names(ForceFlags)
+    for word in argv:
+        name = word.removeprefix("--").removeprefix("no-").replace("_", "-")
+        if word.startswith("--") and name in switches:
+            raise InputError(
+                f"expected --subsets to say what compare runs under, got {word}; add --subsets "
+                f"all no-interference, say"
+            )
+
+
+@contextmanager
+def _threads(options: SimulateOptions | CompareOptions) -> Iterator[None]:
+    """As many threads as --threads says; InputError for more than there are."""
+    wanted = options.integration.threads
+    if wanted is None:
+        yield
+        return
+    import numba
+
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(wanted)
+    except ValueError as error:
+        raise InputError(
+            f"--threads: expected no more threads than there are here, got {wanted} ({error}); "
+            f"leave it out for all"
+        ) from error
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def _save_times(
@@ -214,8 +304,9 @@ def _save_times(
     if span == 0.0:
         return [start.t]
     first = min(0.1 / (c or 1.0), 0.1 * span)
-    times = start.t + np.geomspace(first, span, count) if count > 1 else [start.t + span]
-    return sorted({start.t, *(min(float(t), t_end or math.inf) for t in times)})
+    times = start.t + np.geomspace(first, span, count)[:-1]
+    last = start.t + span if t_end is None else t_end
+    return sorted({start.t, *(min(float(t), last) for t in times), last})
 
 
 def _check_outputs(options: SimulateOptions | CompareOptions, *data: Path | None) -> None:
@@ -255,13 +346,18 @@ def _sibling(path: Path | None, name: str) -> Path | None:
     return None if path is None else path.with_name(f"{path.stem}.{name}{path.suffix}")
 
 
-def _check_memory(options: SimulateOptions | CompareOptions, n: int, m: int, dtype: str) -> None:
-    """InputError for a run with W : (n, m), or runs to compare, that memory has no room for."""
+def _check_memory(
+    options: SimulateOptions | CompareOptions, names: Collection[str], n: int, m: int, dtype: str
+) -> None:
+    """InputError for a run with W : (n, m), or runs to compare, that memory has no room for.
+
+    names : the forces that act in a single run.
+    """
     from flow.driver.filming import film_bytes
     from flow.driver.memory import available_bytes, run_bytes
 
     if isinstance(options, SimulateOptions):
-        runs, interference = 1, options.forces.interference
+        runs, interference = 1, "Interference" in names
     else:
         sets = [FORCE_SETS[name] for name in options.comparison.subsets]
         runs, interference = len(sets), any("Interference" in names for names in sets)
@@ -308,28 +404,33 @@ def _film_bytes(options: SimulateOptions | CompareOptions) -> int:
 # The run -----------------------------------------------------------------------------------------
 
 
-def _integrate(setup: _Setup, names: Sequence[str]) -> Trajectory:
-    """A run under the paper's forces of these names."""
-    from flow.driver.integration import integrate
+def _integrate(
+    setup: _Setup[Any], names: Collection[str], out: Path | None, interruptions: Interruptions
+) -> Trajectory:
+    """A run under the forces of these names, saved to `out`.
 
-    options, given, start, saves, argv = setup
-    how = options.integration
+    Ctrl-C and its like end it after the step that is being made, and a second one at once; what was
+    reached is saved, and a file that is being written is written to its end.
+    """
+    from flow.results.status import Status
+
     try:
-        traj = integrate(
-            _forces(options, names),
-            start.W,
-            t_start=start.t,
-            t_end=how.t_end,
-            save_at=saves,
-            rtol=how.rtol,
-            backend=how.backend,  # type: ignore[arg-type]
-            max_steps=how.max_steps,
-            max_seconds=math.inf if how.max_seconds is None else how.max_seconds,
-            progress=_shows_progress(options, given),
-            film=_film_bytes(options),
-            events=options.output.census,
-            metadata={**start.about, "command": shlex.join([*PROG.split(), *argv])},
-        )
+        with interruptions.waiting():
+            sim = _simulation(setup, names, _Keeper(setup.options, out, interruptions))
+            if interruptions.received is None:
+                with suppress(KeyboardInterrupt):
+                    sim.run(
+                        setup.options.integration.t_end,
+                        progress=_shows_progress(setup.options, setup.given),
+                    )
+            with interruptions.ignored():
+                traj = sim.trajectory()
+                if sim.status is None:  # it came before the first step
+                    traj = replace(
+                        traj, status=Status.INTERRUPTED, message=f"interrupted at t = {sim.t:g}"
+                    )
+                if out is not None:
+                    traj.save(out)
     except (ValueError, ImportError, NotImplementedError) as error:
         raise InputError(str(error)) from error
     except MemoryError as error:
@@ -339,25 +440,94 @@ def _integrate(setup: _Setup, names: Sequence[str]) -> Trajectory:
     return traj
 
 
+@dataclass
+class _Keeper:
+    """Called after every accepted step: ends the run when it is asked to, saves it now and then."""
+
+    options: SimulateOptions | CompareOptions
+    out: Path | None
+    interruptions: Interruptions
+    last: float = field(default_factory=time.monotonic)
+    """When the run was last saved, or begun."""
+
+    def __call__(self, sim: Simulation) -> None:
+        if self.interruptions.received is not None:
+            raise KeyboardInterrupt
+        every = self.options.output.checkpoint
+        if every is None or self.out is None or time.monotonic() - self.last < every:
+            return
+        with self.interruptions.ignored():
+            sim.trajectory().save(self.out)
+        self.last = time.monotonic()
+
+
+def _simulation(setup: _Setup[Any], names: Collection[str], callback: Callback) -> Simulation:
+    """The run at its start: a run of a file that nothing is changed of goes on where it ended."""
+    from flow.cli.forces import forces_of
+    from flow.driver.simulation import Simulation
+
+    options, given, start = setup.options, setup.given, setup.start
+    how, wish, run = options.integration, options.start, start.run
+    forces = tuple(forces_of(options, given, names, setup.earlier))
+    goes_on = (
+        run is not None
+        and run.checkpoint is not None
+        and forces == setup.earlier
+        and start.W.dtype == run.final.dtype
+    )
+    about = dict(start.about)
+    if wish.init is not None:
+        before = about
+        if run is not None and run.metadata.get("goes_on"):
+            # The parts of a run that went on are one run, of which the start is remembered.
+            before = run.metadata["init_about"]
+        about = {"init": str(wish.init), "init_time": start.t, "init_about": before}
+        about |= {"goes_on": goes_on} | ({"changed": setup.changed} if setup.changed else {})
+    settings: dict[str, Any] = {
+        "save_at": setup.saves,
+        "rtol": how.rtol,
+        "max_steps": how.max_steps,
+        "max_seconds": math.inf if how.max_seconds is None else how.max_seconds,
+        "film": _film_bytes(options),
+        "events": options.output.census,
+        "metadata": {**about, "command": shlex.join([*PROG.split(), *setup.argv])},
+        "callback": callback,
+        "inside": False,
+    }
+    backend = how.backend
+    if "backend" not in given and (goes_on or start.parameters.get("backend") == "diffrax"):
+        backend = start.parameters["backend"]
+    if goes_on:
+        assert run is not None
+        return Simulation.resume(run, backend=backend, **settings)
+    return Simulation(forces, start.W, t_start=start.t, backend=backend, **settings)
+
+
 def _shows_progress(options: SimulateOptions | CompareOptions, given: Given) -> bool:
     output = options.output
     return shows_bar(output.progress, output.quiet, "progress" in given)
 
 
-def _exit_code(runs: list[Trajectory]) -> int:
-    if any(traj.status.name == "INTERRUPTED" for traj in runs):
-        return 130
-    return 0 if all(traj.status.finished for traj in runs) else 1
+def _exit_code(
+    options: SimulateOptions | CompareOptions,
+    runs: Sequence[Trajectory],
+    interruptions: Interruptions,
+) -> int:
+    if interruptions.received is not None:
+        return 128 + interruptions.received
+    names = {traj.status.name for traj in runs}
+    if "INTERRUPTED" in names:
+        return 128 + signal.SIGINT
+    reached = {"STATIONARY", "REACHED_T_END"} | (set() if options.output.strict else {"SADDLE"})
+    return 0 if names <= reached else 1
 
 
 # After the run -----------------------------------------------------------------------------------
 
 
-def _write(options: SimulateOptions, traj: Trajectory) -> list[str]:
-    """Write what was asked for, the run first; returns the names."""
+def _draw(options: SimulateOptions, traj: Trajectory) -> list[str]:
+    """Draw what was asked for; returns the names of all files, the run's first."""
     output = options.output
-    if output.out is not None:
-        traj.save(output.out)
     film = traj.film
     if film is not None or output.bipartite is not None:
         from flow.pictures import plots
@@ -371,15 +541,3 @@ def _write(options: SimulateOptions, traj: Trajectory) -> list[str]:
             plots.write_figure(plots.bipartite(traj), output.bipartite)
     pictures = (output.plot, output.animate, output.bipartite)
     return [*_shown(output.out), *(name for path in pictures for name in _shown(path))]
-
-
-def _expected(traj: Trajectory) -> Expected | None:
-    """What theory says about the count of polysemantic neurons, where n ≤ 2m."""
-    from flow.cli.report import Expected
-    from theory.counting import paper_count, slot_law, slot_law_applies
-
-    n, m = traj.final.shape
-    if not slot_law_applies(n, m):
-        return None
-    law = slot_law(n, m)
-    return Expected(paper=float(paper_count(n, m)), slot_mean=law.mean(), slot_std=law.std())

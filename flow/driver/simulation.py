@@ -51,6 +51,7 @@ class Simulation:
     t_start, first_step, stationarity_tol, max_steps, max_seconds, mesh : as for
         :func:`flow.integrate`; the limits hold for each call of :meth:`run`.
     callback : called with this simulation after every accepted step of :meth:`run`.
+    inside : whether `at` works in the callback; without it a step's arrays are dropped at once.
     film : keep frames of W for pictures, of at most 8 MB, or of the number of bytes given.
 
     Raises
@@ -67,6 +68,7 @@ class Simulation:
         rtol: float = DEFAULT_RTOL,
         backend: Backend = "auto",
         callback: Callback | None = None,
+        inside: bool = True,
         film: int | bool = False,
         metadata: Mapping[str, Any] | None = None,
         events: bool = False,
@@ -87,6 +89,7 @@ class Simulation:
             max_seconds=max_seconds,
         )  # fmt: skip
         self._start(make_problem(forces, np.asarray(W0), options), callback, film, metadata, mesh)
+        self._inside = inside
 
     def _start(
         self,
@@ -164,6 +167,7 @@ class Simulation:
         self._engine, self._callback, self._mesh, self._film = engine, callback, mesh, film
         self.metadata = dict(metadata or {})
         """Recorded with the trajectory; anything JSON can hold."""
+        self._inside = True
         self._past: list[Segment] = []
         self._seconds = 0.0
         self._stepping = False
@@ -318,7 +322,7 @@ class Simulation:
                     if made and self._film is not None:
                         self._film.add(self.t, self._engine.weights)
                     return made
-                while self._engine.advance(keep=self._callback is not None):
+                while self._engine.advance(keep=self._callback is not None and self._inside):
                     bar.show(self._engine)
                     if self._film is not None:
                         self._film.add(self.t, self._engine.weights)

@@ -34,6 +34,17 @@ class SavedWeights:
     """Flow time they were saved at; 0 for weights that no run left as they are."""
     about: Mapping[str, Any]
     """What made them: parameters and metadata of the run, edits."""
+    run: Trajectory | None = None
+    """The run that ends with them; None where none does."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Those of the run that left the weights, before any edit; empty where none is known."""
+        about = self.about
+        while isinstance(about.get("before"), Mapping):
+            about = about["before"]
+        found = about.get("parameters")
+        return found if isinstance(found, Mapping) else {}
 
 
 def read_weights(path: str | os.PathLike[str], time: float | None = None) -> SavedWeights:
@@ -73,7 +84,8 @@ def read_weights(path: str | os.PathLike[str], time: float | None = None) -> Sav
         k = _saved(run, time, path)
         about = {"parameters": dict(run.parameters), "metadata": dict(run.metadata)}
         W = check_weights(run.weights[k], name=name)
-        return SavedWeights(W, float(run.times[k]), about)
+        at_end = k == len(run.times) - 1
+        return SavedWeights(W, float(run.times[k]), about, run if at_end else None)
     assert plain is not None
     if time is not None:
         raise TimeNotSaved(

@@ -67,7 +67,7 @@ def read_config(config: Config) -> tuple[list[Run], str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise InputError(f"expected a config that can be read, got {path} ({reason})") from error

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from flow.cli.flags import (
-    Degrees,
     InputError,
+    NoiseLaw,
     SavedRun,
     SaveTimes,
     check_output,
@@ -26,7 +26,7 @@ from flow.cli.flags import (
     shows_bar,
     whole,
 )
-from flow.defaults import DEFAULT_DEGREES, DTYPES, NOISE_LAWS
+from flow.defaults import DEFAULT_DEGREES, DTYPES, noise_law, split_noise_law
 from flow.training.setup import (
     FIGURE_3,
     FIGURE_3_STEPS,
@@ -119,12 +119,10 @@ class Inputs:
 class TrainingNoiseFlags:
     """Noise on the hidden layer."""
 
-    noise: Annotated[str, choice(("none", *NOISE_LAWS))] = "none"
-    """its distribution"""
+    noise: NoiseLaw = "none"
+    """its distribution; student-t:5 has 5 degrees of freedom"""
     sigma: Annotated[float, number("a number >= 0")] = 0.1
     """its standard deviation"""
-    degrees: Degrees = DEFAULT_DEGREES
-    """degrees of freedom of student-t, odd"""
     fresh_noise: bool = False
     """every input of every instance gets its own; otherwise all share one vector per step"""
 
@@ -200,9 +198,8 @@ def preset_options(training: Training, options: TrainOptions) -> TrainOptions:
         noise=TrainingNoiseFlags()
         if noise is None
         else TrainingNoiseFlags(
-            noise=noise.distribution,
+            noise=noise_law(noise.distribution, noise.degrees),
             sigma=noise.sigma,
-            degrees=int(noise.degrees),
             fresh_noise=noise.fresh,
         ),
         steps=replace(
@@ -276,11 +273,9 @@ def _check_idle(options: TrainOptions, argv: Sequence[str]) -> None:
     """InputError for a flag that was given and would do nothing."""
     given = {word.split("=")[0] for word in argv}
     noise, optimizer = options.noise.noise, options.steps.optimizer
-    for flag in ("--sigma", "--degrees", "--fresh-noise"):
+    for flag in ("--sigma", "--fresh-noise"):
         if flag in given and noise == "none":
             raise InputError(f"{flag}: expected --noise with it, got none; add --noise normal")
-    if "--degrees" in given and noise != "student-t":
-        raise InputError(f"--degrees: expected --noise student-t with it, got {noise}")
     if "--weight-decay" in given and optimizer != "adamw":
         raise InputError(
             f"--weight-decay: expected --optimizer adamw with it, got {optimizer}; "
@@ -360,16 +355,17 @@ ENCODER_SEED = 1_000_000
 def training_of(options: TrainOptions) -> Training:
     """The settings that the flags stand for; InputError where they do not go together."""
     loss, inputs, noise, steps = options.loss, options.inputs, options.noise, options.steps
+    law, degrees = ("", None) if noise.noise == "none" else split_noise_law(noise.noise)
     try:
         return Training(
             network=Network(**{field.name: getattr(loss, field.name) for field in fields(Network)}),
             data=Data(**vars(inputs)),
             noise=None
-            if noise.noise == "none"
+            if not law
             else Noise(
-                distribution=noise.noise,
+                distribution=law,
                 sigma=noise.sigma,
-                degrees=noise.degrees,
+                degrees=DEFAULT_DEGREES if degrees is None else degrees,
                 fresh=noise.fresh_noise,
             ),
             optimizer=Optimizer(

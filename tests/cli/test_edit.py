@@ -48,6 +48,45 @@ def test_noise_of_a_duplication_is_seeded_has_its_size_and_leaves_zeros() -> Non
     assert abs(np.corrcoef(noise.T)[0, 1]) < 0.05
 
 
+def test_opposed_noise_favours_one_copy_for_each_sign_and_keeps_what_both_have_together() -> None:
+    W = np.array([[0.8, 0.3], [-0.7, 0.0], [0.0, 0.5]])
+    doubled = edit.duplicate(W, 0, noise=0.05, seed=1, opposed=True)
+    np.testing.assert_allclose(doubled[:, 0] + doubled[:, 2], np.sqrt(2.0) * W[:, 0], rtol=1e-15)
+    assert (doubled[:2, 0] > doubled[:2, 2]).all()
+    size = np.abs(np.random.default_rng(1).normal(0.0, 0.05, 3))
+    np.testing.assert_allclose(doubled[:2, 0] - doubled[:2, 2], 2.0 * size[:2], rtol=1e-14)
+    np.testing.assert_array_equal(doubled[2, [0, 2]], 0.0)
+    np.testing.assert_array_equal(doubled[:, 1], W[:, 1])
+
+
+def test_opposed_noise_cures_a_polysemantic_neuron(saved: Path, tmp_path: Path) -> None:
+    before = Trajectory.load(saved).final
+    shared = np.flatnonzero(np.count_nonzero(before, axis=0) == 2)
+    assert shared.size
+    for seed, neuron in enumerate(shared):
+        copied, after = str(tmp_path / "copied.npz"), str(tmp_path / "after.npz")
+        argv = ["--opposed", "--neuron", str(neuron), "--seed", str(seed), "--overwrite"]
+        assert main([str(saved), "duplicate", *argv, "--out", copied]) == 0
+        argv = ["--init", copied, "--out", after, "--overwrite", "--quiet"]
+        assert simulate.main(argv) == 0
+        W = Trajectory.load(after).final
+        np.testing.assert_array_equal(np.count_nonzero(W[:, [neuron, 24]], axis=0), [1, 1])
+
+
+def test_the_edit_stands_before_the_file_or_after_it(saved: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.npz", tmp_path / "second.npz"
+    assert main(["permute", str(saved), "--out", str(first)]) == 0
+    assert main([str(saved), "permute", "--out", str(second)]) == 0
+    np.testing.assert_array_equal(read_weights(first).W, read_weights(second).W)
+
+
+def test_a_misspelt_edit_is_met_with_the_nearest_one(
+    saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(saved), "duplicat"]) == 2
+    assert "did you mean duplicate?" in capsys.readouterr().err
+
+
 def test_a_flip_turns_a_benign_collision_malign_and_back(saved: Path) -> None:
     W = Trajectory.load(saved).final
     neuron = shared_neuron(W)
@@ -135,6 +174,11 @@ def test_an_earlier_time_can_be_edited(saved: Path, tmp_path: Path) -> None:
         ["{run}", "flip", "--feature", "99", "--neuron", "0", "--out", "{new}"],
         ["{run}", "permute", "--what", "signs", "--out", "{new}"],
         ["{run}", "rescale", "--factor", "nan", "--out", "{new}"],
+        ["{run}", "rescale", "--out", "{new}"],
+        ["{run}", "{lonely}", "flip", "--out", "{new}"],
+        ["{run}", "flip", "permute", "--out", "{new}"],
+        ["{run}", "show", "--out", "{new}"],
+        ["--out", "{new}", "{run}", "duplicate"],
     ],
     ids=" ".join,
 )

@@ -19,6 +19,7 @@ from flow import Status, Trajectory, simulate
 from flow.analysis.superposition import alignment, geometry
 from flow.cli import report
 from flow.driver import memory
+from flow.driver.engine import SteppedEngine
 from flow.integrators.schemes import ProximalChebyshev
 from flow.pictures import plots
 from flow.sweep import Run
@@ -55,10 +56,6 @@ def some_settings(rng: np.random.Generator) -> dict[str, Any]:
     }
     names = rng.permutation(sorted(every))[: int(rng.integers(0, 9))]
     chosen = {"n": n, "m": m} | {str(name): every[name] for name in names}
-    if chosen.get("regularization") is False:
-        chosen.pop("lam", None)
-    if chosen.get("feature-benefit") is False and chosen.get("interference") is False:
-        chosen.pop("c", None)
     if chosen.get("quiet"):
         chosen.pop("progress", None)
     if n > 2 * m or chosen.get("regularization") is False or chosen.get("lam") == 0.0:
@@ -144,19 +141,25 @@ WRONG_FLAGS = [
     ["--interference=false"],
     ["--interference", "off"],
     ["stray"],
-    ["--regularization", "--lam", "0.1", "--no-regularization"],
-    ["--c", "1", "--no-feature-benefit", "--no-interference"],
+    ["--mu", "-1"],
+    ["--c-interference", "-1"],
+    ["--threads", "0"],
+    ["--threads", "100000"],
+    ["--checkpoint", "0", "--out", "run.npz"],
+    ["--init", "{good}", "--sigma", "0.1"],
+    ["--n", "4", "compare"],
     ["--quiet", "--progress"],
     ["--noise", "cauchy"],
     ["--noise"],
     ["--noise", "normal", "--sigma", "-1"],
     ["--noise", "normal", "--sigma", "1e200"],
     ["--noise", "none", "--sigma", "0.1"],
-    ["--noise", "student-t", "--degrees", "4"],
-    ["--noise", "student-t", "--degrees", "1001"],
-    ["--noise", "bipolar", "--degrees", "5"],
-    ["--noise", "bipolar", "--no-feature-benefit", "--no-interference"],
-    ["--noise", "bipolar", "--no-interference", "--backend", "exact"],
+    ["--noise", "student-t"],
+    ["--noise", "student-t:4"],
+    ["--noise", "student-t:1001"],
+    ["--noise", "bipolar:5"],
+    ["--noise", "student-t:5", "--degrees", "5"],
+    ["--noise", "bipolar", "--feature-benefit", "--no-interference", "--backend", "exact"],
     ["--init-time", "3"],
     ["--init", "missing.npz"],
     ["--init", "weights.csv"],
@@ -194,10 +197,11 @@ WRONG_TOML = {
     "save-at = [2, 1]\n": "expected increasing",
     "config = 'other.toml'\n": "expected names of flags",
     "[forces]\ninterference = false\n": "expected names of flags",
-    "lam = 0.1\nregularization = false\n": "--no-regularization",
     "n = \n": "expected TOML",
     "noise = 'cauchy'\n": "expected one of none, bipolar",
-    "noise = 'normal'\ndegrees = 3\n": "--noise student-t",
+    "noise = 'gaussian'\n": "did you mean normal?",
+    "n = '64'\n": "n: expected a number, got the text '64'; leave the quotes out",
+    "t_end = '5'\n": "t_end: expected a number",
 }
 
 
@@ -345,7 +349,7 @@ def test_noise_from_the_command_line_is_the_noise_of_the_library(
         integrate,
     )
 
-    argv = [*SMALL, "--noise", "student-t", "--degrees", "7", "--sigma", "0.2", "--c", "4"]
+    argv = [*SMALL, "--noise", "student-t:7", "--sigma", "0.2", "--c", "4"]
     argv += ["--t-end", "3", "--out", str(tmp_path / "run.npz"), "--plot", str(tmp_path / "a.svg")]
     assert simulate.main(argv) == 0
     law = (0.2, "student-t:7", 4.0)
@@ -400,13 +404,14 @@ def test_a_closed_form_run_continues_up_to_rounding(tmp_path: Path) -> None:
 
 def test_forces_are_toggled_in_the_middle_of_a_run(tmp_path: Path) -> None:
     first = run(tmp_path, *SMALL, "--no-interference", "--t-end", "5")
-    second = run(tmp_path, "--init", str(tmp_path / "run.npz"), "--t-end", "9", name="second.npz")
-    assert [f["name"] for f in second.parameters["forces"]][1] == "Interference"
+    second = run(tmp_path, "--init", str(tmp_path / "run.npz"), "--interference", "--t-end", "9",
+                 name="second.npz")  # fmt: skip
+    assert "Interference" in [f["name"] for f in second.parameters["forces"]]
     assert second.times[0] == first.times[-1] == 5.0
     np.testing.assert_array_equal(second.weights[0], first.final)
     assert second.metadata["init_about"]["metadata"]["seed"] == 0
     said = next(line for line in report.summary(second, None) if line.startswith("start"))
-    assert "forces until then: FeatureBenefit (strength 1), Regularization (lam 0.01)" in said
+    assert said.endswith("; changed: interference off -> 1")
 
 
 def test_superposition_is_told_of_the_end_where_it_is_asked_for(
@@ -503,6 +508,52 @@ def test_a_run_that_gives_up_says_so_with_its_exit_code(
     assert "not finished" in capsys.readouterr().out
 
 
+def test_a_saddle_that_was_reached_is_a_failure_only_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Two features with the same encoding: each alone would have the neuron, together neither gives.
+    W = np.zeros((2, 3))
+    W[:, 0] = 0.5
+    np.savez(tmp_path / "tie.npz", W=W)
+    argv = ["--init", str(tmp_path / "tie.npz"), "--lam", "0.01", "--out"]
+    assert simulate.main([*argv, str(tmp_path / "a.npz"), "--quiet"]) == 0
+    assert Trajectory.load(tmp_path / "a.npz").status is Status.SADDLE
+    assert simulate.main([*argv, str(tmp_path / "b.npz"), "--quiet", "--strict"]) == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_as_many_threads_as_asked_for_compute_and_as_many_as_before_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numba
+
+    advance, seen = SteppedEngine.advance, set()
+
+    def noted(self: SteppedEngine, *, keep: bool) -> bool:
+        seen.add(numba.get_num_threads())
+        return advance(self, keep=keep)
+
+    monkeypatch.setattr(SteppedEngine, "advance", noted)
+    most = numba.get_num_threads()
+    large = ["--n", "64", "--m", "256", "--t-end", "0.01"]
+    many = run(tmp_path, *large)
+    one = run(tmp_path, *large, "--threads", "1", name="one.npz")
+    assert seen == {most, 1}
+    assert numba.get_num_threads() == most
+    np.testing.assert_array_equal(many.final, one.final)
+
+
+def test_a_file_of_flags_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "flags.toml"
+    path.write_text("n = 3\nm = 4\n", encoding="utf-8-sig")
+    assert run(tmp_path, "--config", str(path), "--t-end", "0").final.shape == (3, 4)
+
+
+def test_a_checkpoint_needs_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    said = assert_refused(simulate.main([*SMALL, "--checkpoint", "1"]), capsys, [])
+    assert "--checkpoint: expected --out FILE.npz with it" in said
+
+
 def test_a_full_disk_ends_in_one_line_and_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -543,7 +594,7 @@ def test_the_summary_counts_what_is_there(
     assert simulate.main(["--init", str(tmp_path / "w.npz"), "--lam", "0.01", "--census"]) == 0
     said = capsys.readouterr().out
     assert "1 dead, 1 monosemantic, 2 sharing, 0 spread, 0 not converged" in said
-    assert "1 neurons (n²/4m: 0.8;" in said
+    assert "1 neuron (n²/4m: 0.8;" in said
     assert "1 benign collisions of initially largest weights: 1 both stayed" in said
 
 

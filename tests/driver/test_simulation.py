@@ -69,6 +69,21 @@ def test_looking_changes_no_step(method):
     assert watched.film.times[-1] == 20.0
 
 
+def test_a_callback_that_does_not_look_inside_steps_sees_the_same_run():
+    starts = []
+
+    def look(sim):
+        if starts:
+            with pytest.raises(ValueError, match="expected a flow time within the last step"):
+                sim.at(0.5 * (starts[-1] + sim.t))
+        starts.append(sim.t)
+
+    sim = Simulation(ALL, W0, callback=look, inside=False)
+    sim.run(until=5.0)
+    assert len(starts) > 2
+    assert_same_run(sim.trajectory(), integrate(ALL, W0, t_end=5.0))
+
+
 def largest_error_inside(forces, how, h):
     """Of W within steps of length h up to t = 1.6, as norms of rows, at three places of each."""
     sim = Simulation(forces, W0, fixed_step=h, **how)

@@ -193,3 +193,10 @@ def test_a_grid_that_cannot_be_is_refused_in_one_line(grid, complaint):
         read_config(grid)
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_config_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "map.toml"
+    path.write_text("n = 4\nm = 6\nlam = 0.1\nseeds = 1\n", encoding="utf-8-sig")
+    runs, _ = read_config(path)
+    assert runs == [Run(n=4, m=6, lam=0.1, seed=0)]

@@ -124,9 +124,7 @@ def test_flags_stand_for_the_settings():
         inputs=dataclasses.replace(
             options.inputs, probability=0.1, magnitude="uniform", batch=7, rotation=3
         ),
-        noise=dataclasses.replace(
-            options.noise, noise="student-t", sigma=0.2, degrees=7.0, fresh_noise=True
-        ),
+        noise=dataclasses.replace(options.noise, noise="student-t:7", sigma=0.2, fresh_noise=True),
     )
     assert training_of(options) == Training(
         network=Network(**flags),
@@ -169,7 +167,8 @@ WRONG = [
     (["--optimzer", "gd"], "did you mean --optimizer?"),
     (["--hidden", "layernorm"], "did you mean layer-norm?"),
     (["--probability", "1.1", "--batch", "2"], "<= 1"),
-    (["--degrees", "4"], "odd whole number from 3 to 99"),
+    (["--noise", "student-t:4"], "odd whole number from 3 to 99"),
+    (["--noise", "gaussian"], "did you mean normal?"),
     (["--noise", "bipolar", "--optimizer", "gd"], "--optimizer gd"),
     (["--probability", "0.1"], "expected --batch with inputs that are drawn (--probability, "),
     (["--exclusive", "2"], "expected --batch"),
@@ -180,8 +179,7 @@ WRONG = [
     (["--encoder-scale", "0.1"], "--untied"),
     (["--fresh-noise"], "--noise"),
     (["--sigma", "0.2"], "--noise"),
-    (["--degrees=9"], "--noise"),
-    (["--degrees", "9", "--noise", "normal"], "student-t"),
+    (["--degrees=9"], "did you mean --noise?"),
     (["--weight-decay", "0.1", "--optimizer", "gd"], "adamw"),
     (["--rotation", "1", "--optimizer", "gd"], "untied"),
     (["--save-at", "1", "9"], "up to"),
