@@ -322,6 +322,29 @@ def test_when_the_terminal_closes_what_was_reached_is_saved_and_nothing_said(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.all.npz", "run.npz"]
 
 
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_between_two_sets_of_forces_ends_compare(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising_after(1, number, monkeypatch, "trajectory")
+    argv = ["compare", *CUT, "--subsets", "all", "no-interference", "--quiet", "--out"]
+    assert simulate.main([*argv, str(tmp_path / "run.npz")]) == 128 + number
+    assert [path.name for path in tmp_path.iterdir()] == ["run.all.npz"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_before_there_is_a_run_ends_at_once(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        os.kill(os.getpid(), number)
+        raise AssertionError("the signal was lost")
+
+    monkeypatch.setattr("flow.cli.simulate._drawn_start", read)
+    assert simulate.main([*CUT, "--out", str(tmp_path / "run.npz")]) == 128 + number
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_second_signal_does_not_wait_for_the_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
