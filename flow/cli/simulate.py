@@ -133,6 +133,8 @@ def _compare(argv: list[str], interruptions: Interruptions) -> int:
     if not output.quiet:
         from flow.cli import report
 
+        if setup.changed:
+            print(f"changed: {setup.changed}")
         for line in report.comparison(runs, {name: _expected(runs[name]) for name in runs}):
             print(line)
         written = [*(str(files[name]) for name in runs if files[name]), *_shown(output.plot)]

@@ -107,7 +107,9 @@ def test_a_saved_look_and_a_changed_w_begin_anew(tmp_path: Path) -> None:
     assert rest.metadata["goes_on"] is False
 
 
-def test_compare_goes_on_with_the_set_of_forces_that_the_file_was_run_under(tmp_path: Path) -> None:
+def test_compare_goes_on_with_the_set_of_forces_that_the_file_was_run_under(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = (*DENSE, "--lam", "0.05", "--c", "2")
     whole = run(tmp_path / "whole.npz", *flags, "--t-end", "60")
     run(tmp_path / "part.npz", *flags, "--max-steps", "9", code=1)
@@ -118,6 +120,9 @@ def test_compare_goes_on_with_the_set_of_forces_that_the_file_was_run_under(tmp_
     np.testing.assert_array_equal(everything.final, whole.final)
     without = Trajectory.load(tmp_path / "c.no-regularization.npz")
     assert without.forces == (FeatureBenefit(2.0), Interference(2.0))
+    argv = ["compare", "--init", str(tmp_path / "part.npz"), "--t-end", "60", "--subsets", "all"]
+    assert simulate.main([*argv, "--lam", "0.1"]) == 0
+    assert capsys.readouterr().out.startswith("changed: lam 0.05 -> 0.1\nforces  ")
 
 
 # What is inherited, and what changes it ----------------------------------------------------------
