@@ -242,7 +242,8 @@ NOISE_SYNONYMS = {
 }
 """What else laws of noise are called."""
 
-NoiseLaw = Annotated[str, value("LAW", _noise_law)]
+_LAWS = ",".join(law if law != "student-t" else f"{law}:DF" for law in ("none", *NOISE_LAWS))
+NoiseLaw = Annotated[str, value(f"{{{_LAWS}}}", _noise_law)]
 """A law of hidden noise, or "none"."""
 MaxSeconds = Annotated[float | None, number("a number of seconds > 0", hint="(default: no limit)")]
 """A limit on wall-clock time."""

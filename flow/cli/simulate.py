@@ -135,9 +135,10 @@ def _compare(argv: list[str], interruptions: Interruptions) -> int:
     if not output.quiet:
         from flow.cli import report
 
-        for line in report.comparison(
-            runs, {name: report.expected_counts(runs[name]) for name in runs}
-        ):
+        if setup.changed:
+            print(f"changed: {setup.changed}")
+        expected = {name: report.expected_counts(traj) for name, traj in runs.items()}
+        for line in report.comparison(runs, expected):
             print(line)
         written = [*(str(files[name]) for name in runs if files[name]), *_shown(output.plot)]
         if written:

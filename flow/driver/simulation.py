@@ -21,7 +21,7 @@ from flow.driver.stopping import Ending
 from flow.driver.threads import run_settings
 from flow.forces import Force
 from flow.initial import check_weights
-from flow.integrators.schemes import Scheme
+from flow.integrators.schemes import SCHEMES, Scheme
 from flow.results.status import Status
 from flow.results.trajectory import Trajectory
 
@@ -140,20 +140,26 @@ class Simulation:
 
         Raises ValueError for a run that cannot be gone on with, TypeError for an unknown change.
         """
-        known = {"rtol", "events", "overlap_events", "fixed_step", "stationarity_tol"}
         before = run.parameters
-        own = {name: before[name] for name in known if name in before}
-        own["backend"] = before["backend"] if before["backend"] == "diffrax" else "auto"
-        forces = changes.pop("forces", run.forces)
+        forces = tuple(changes.pop("forces", run.forces))
         dtype = changes.pop("dtype", before["dtype"])
-        given = {"metadata": dict(run.metadata), **own, **changes}
+        kept = ["rtol", "events", "overlap_events", "fixed_step"]
+        same = forces == run.forces and dtype == before["dtype"]
+        if same:  # another problem has another tolerance, and perhaps another backend
+            kept += ["backend", "stationarity_tol"]
+        own = {name: before[name] for name in kept}
+        if before["scheme"] is not None and before["backend"] == "numba":
+            own["scheme"] = SCHEMES[before["scheme"]]()
+        own["metadata"] = dict(run.metadata)
         W0 = run.final.astype(dtype)
-        sim = cls(forces, W0, t_start=float(run.times[-1]), **given)
-        same = tuple(forces) == run.forces and dtype == before["dtype"]
-        same = same and sim.backend == before["backend"] and "scheme" not in changes
-        if same and run.checkpoint is not None:
+        sim = cls(forces, W0, t_start=float(run.times[-1]), **{**own, **changes})
+        problem = sim._engine.problem
+        same_method = (problem.backend, type(problem.scheme).__name__) == (
+            before["backend"], before["scheme"],
+        )  # fmt: skip
+        if same and same_method and "mesh" not in changes and run.checkpoint is not None:
             with run_settings(W0.size):
-                sim._engine = SteppedEngine.resume(sim._engine.problem, run.checkpoint)
+                sim._engine = SteppedEngine.resume(problem, run.checkpoint)
         return sim
 
     def _take(

@@ -302,3 +302,9 @@ def _smooth_rate(slots: ForceSum, W: np.ndarray, C: np.ndarray, coupling: Coupli
     squared = (W * W).sum(axis=1)
     growth = slots.growth_constant - coupling.radial - slots.growth_quadratic * squared
     return np.asarray(growth.astype(W.dtype)[:, None] * W - C.reshape(W.shape))
+
+
+SCHEMES: dict[str, type[Scheme]] = {
+    scheme.__name__: scheme for scheme in (ProximalChebyshev, ProximalEuler, BogackiShampine)
+}
+"""By the names that runs record."""

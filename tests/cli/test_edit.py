@@ -175,7 +175,7 @@ def test_an_earlier_time_can_be_edited(saved: Path, tmp_path: Path) -> None:
         ["{run}", "permute", "--what", "signs", "--out", "{new}"],
         ["{run}", "rescale", "--factor", "nan", "--out", "{new}"],
         ["{run}", "rescale", "--out", "{new}"],
-        ["{run}", "{lonely}", "flip", "--out", "{new}"],
+        ["{run}", "{lonely}", "permute", "--out", "{new}"],
         ["{run}", "flip", "permute", "--out", "{new}"],
         ["{run}", "show", "--out", "{new}"],
         ["--out", "{new}", "{run}", "duplicate"],

@@ -107,7 +107,9 @@ def test_a_saved_look_and_a_changed_w_begin_anew(tmp_path: Path) -> None:
     assert rest.metadata["goes_on"] is False
 
 
-def test_compare_goes_on_with_the_set_of_forces_that_the_file_was_run_under(tmp_path: Path) -> None:
+def test_compare_goes_on_with_the_set_of_forces_that_the_file_was_run_under(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = (*DENSE, "--lam", "0.05", "--c", "2")
     whole = run(tmp_path / "whole.npz", *flags, "--t-end", "60")
     run(tmp_path / "part.npz", *flags, "--max-steps", "9", code=1)
@@ -118,6 +120,9 @@ def test_compare_goes_on_with_the_set_of_forces_that_the_file_was_run_under(tmp_
     np.testing.assert_array_equal(everything.final, whole.final)
     without = Trajectory.load(tmp_path / "c.no-regularization.npz")
     assert without.forces == (FeatureBenefit(2.0), Interference(2.0))
+    argv = ["compare", "--init", str(tmp_path / "part.npz"), "--t-end", "60", "--subsets", "all"]
+    assert simulate.main([*argv, "--lam", "0.1"]) == 0
+    assert capsys.readouterr().out.startswith("changed: lam 0.05 -> 0.1\nforces  ")
 
 
 # What is inherited, and what changes it ----------------------------------------------------------
@@ -320,6 +325,29 @@ def test_when_the_terminal_closes_what_was_reached_is_saved_and_nothing_said(
     assert simulate.main(argv) == 129
     assert capsys.readouterr() == ("", "all ...\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.all.npz", "run.npz"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_between_two_sets_of_forces_ends_compare(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising_after(1, number, monkeypatch, "trajectory")
+    argv = ["compare", *CUT, "--subsets", "all", "no-interference", "--quiet", "--out"]
+    assert simulate.main([*argv, str(tmp_path / "run.npz")]) == 128 + number
+    assert [path.name for path in tmp_path.iterdir()] == ["run.all.npz"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_before_there_is_a_run_ends_at_once(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        os.kill(os.getpid(), number)
+        raise AssertionError("the signal was lost")
+
+    monkeypatch.setattr("flow.cli.simulate._drawn_start", read)
+    assert simulate.main([*CUT, "--out", str(tmp_path / "run.npz")]) == 128 + number
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_second_signal_does_not_wait_for_the_step(
