@@ -85,7 +85,7 @@ def summary(
     yield f"{'certificate':<14}{line}"
     steps = traj.stats
     yield (
-        f"{'work':<14}{steps['accepted']:,} steps, {steps['rejected']:,} rejected, "
+        f"{'work':<14}{steps['accepted']:,} {_step_name(traj)}, {steps['rejected']:,} rejected, "
         f"{steps['evaluations']:,} evaluations, {steps['seconds']:.2f} s, backend "
         f"{about['backend']}, rtol {about['rtol']:g}, {about['dtype']}"
     )
@@ -108,6 +108,12 @@ def summary(
         yield from _superposition(W)
     if W0 is not None:
         yield from _census(W0, traj)
+
+
+def _step_name(traj: Trajectory) -> str:
+    """What is counted: the closed form makes no steps of W."""
+    exact = traj.parameters["backend"] == "exact"
+    return "points on the paths of single rows" if exact else "steps"
 
 
 def _polysemantic_line(traj: Trajectory, expected: Expected | None) -> str:

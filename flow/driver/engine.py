@@ -195,7 +195,7 @@ class ClosedFormEngine:
         end = until
         if end is None:
             rest = rest_time(self.problem, self._flow, self.t)
-            end = max(rest, *self.problem.options.saves)
+            end = max([rest, *self.problem.options.saves])
         first, here = 1e-2 / self.problem.total.scale, self._recorded[-1]
         if not math.isfinite(end):
             raise ValueError(

@@ -25,6 +25,7 @@ from flow.driver.loop import (
     record,
 )
 from flow.driver.problem import Problem, RunOptions, make_problem
+from flow.driver.progress import bar_class
 from flow.driver.simulation import Simulation
 from flow.driver.threads import run_settings
 from flow.forces import Force
@@ -116,9 +117,7 @@ def integrate_ensemble(
 @contextmanager
 def _bar(count: int, on: bool) -> Iterator[Any]:
     """A bar of members that have ended."""
-    from tqdm.auto import tqdm
-
-    with tqdm(total=count, disable=not on, unit="run", leave=False) as bar:
+    with bar_class()(total=count, disable=not on, unit="run", leave=False) as bar:
         yield bar
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flow.driver.engine import Engine
+
+
+def bar_class() -> Any:
+    """tqdm's bar: a widget in a notebook that has widgets, and a line elsewhere, unasked."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there are no widgets needs no warning
+        from tqdm.auto import tqdm
+    return tqdm
 
 
 class Progress:
@@ -15,12 +24,10 @@ class Progress:
         self._bar: Any = None
         if not on:
             return
-        from tqdm.auto import tqdm
-
         form = "{l_bar}{bar}| t = {n:.4g}/{total:.4g} [{elapsed}<{remaining}{postfix}]"
         if t_end is None:
             form = "{desc}t = {n:.4g} [{elapsed}{postfix}]"
-        self._bar = tqdm(initial=t_start, total=t_end, bar_format=form, leave=False)
+        self._bar = bar_class()(initial=t_start, total=t_end, bar_format=form, leave=False)
 
     def show(self, engine: Engine) -> None:
         """Say where the run is after a step."""

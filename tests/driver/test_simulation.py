@@ -256,6 +256,15 @@ def test_forces_can_be_changed_on_the_way():
     np.testing.assert_array_equal(run.final, later.final)
 
 
+def test_a_run_that_is_changed_goes_on_to_rest_whatever_is_saved():
+    for saves in (None, [], [0.0, 3.0]):
+        sim = Simulation(ALL, W0, save_at=saves)
+        sim.run(until=5.0)
+        sim.forces = ROWS
+        assert [other.backend for other in sim][-1] == "exact"
+        assert sim.status is Status.STATIONARY
+
+
 def test_weights_can_be_changed_on_the_way():
     sim = Simulation(ALL, W0)
     sim.run(until=5.0)
