@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from flow import (
     FeatureBenefit,
-    Force,
     Interference,
     Regularization,
-    Trajectory,
     gaussian_init,
     integrate,
 )
 from flow.analysis.pairs import (
     Fate,
-    History,
     collisions,
     follow_collisions,
     initial_collisions,
@@ -39,21 +33,19 @@ from theory.collisions import (
 )
 from theory.counting import collision_pairs
 
-Array = NDArray[np.float64]
 
-
-def forces(lam: float, *, benefit: float = 1.0, interference: float = 1.0) -> list[Force]:
+def forces(lam, *, benefit=1.0, interference=1.0):
     return [FeatureBenefit(benefit), Interference(interference), Regularization(lam)]
 
 
-def history(run: Trajectory, **how: Any) -> History:
+def history(run, **how):
     return follow_collisions(run.times, run.weights, events=run.events, **how)
 
 
 # A single W --------------------------------------------------------------------------------------
 
 
-def test_pairs_on_a_neuron_with_their_signs() -> None:
+def test_pairs_on_a_neuron_with_their_signs():
     W = np.array([[0.5, 0.0, -0.1], [0.4, 0.2, 0.3], [-0.9, 0.2, 0.0], [0.0, 0.0, 0.0]])
     c = collisions(W)
     found = list(zip(c.neuron, c.first, c.second, c.benign, c.shared, strict=True))
@@ -74,13 +66,13 @@ def test_pairs_on_a_neuron_with_their_signs() -> None:
     ]  # fmt: skip
 
 
-def test_where_nobody_meets_the_census_is_empty() -> None:
+def test_where_nobody_meets_the_census_is_empty():
     for W in (np.zeros((3, 2)), np.eye(3), np.ones((1, 4))):
         assert collisions(W).first.size == largest_collisions(W).first.size == 0
         assert follow_collisions(np.array([0.0]), W[None]).fate.size == 0
 
 
-def test_largest_weights_of_gaussian_starts_meet_as_often_as_chance_says() -> None:
+def test_largest_weights_of_gaussian_starts_meet_as_often_as_chance_says():
     n, m, starts = 64, 48, 60
     pairs = [largest_collisions(gaussian_init(n, m, seed=s)).first.size for s in range(starts)]
     expected = float(collision_pairs(n, m))
@@ -90,11 +82,11 @@ def test_largest_weights_of_gaussian_starts_meet_as_often_as_chance_says() -> No
 
 
 @given(W=sparse_weights(), seed=seeds, threshold=st.floats(0.0, 0.3))
-def test_the_census_follows_relabelling(W: Array, seed: int, threshold: float) -> None:
+def test_the_census_follows_relabelling(W, seed, threshold):
     rows, columns, signs = relabelling(np.random.default_rng(seed), W)
     moved = (W * signs)[rows][:, columns]
 
-    def by_name(c: Any, row_of: Array, column_of: Array) -> set:
+    def by_name(c, row_of, column_of):
         pairs = np.sort(np.stack([row_of[c.first], row_of[c.second]]), axis=0)
         return set(zip(*pairs, column_of[c.neuron], c.benign, c.shared, strict=True))
 
@@ -107,7 +99,7 @@ def test_the_census_follows_relabelling(W: Array, seed: int, threshold: float) -
 # Along a run -------------------------------------------------------------------------------------
 
 
-def test_hand_made_collisions_have_the_fates_they_were_made_for() -> None:
+def test_hand_made_collisions_have_the_fates_they_were_made_for():
     times = np.array([0.0, 1.0, 2.0, 3.0])
     # neuron 0: 1 leaves 0 behind; neuron 1: both go; neuron 2: benign, lasts; neuron 3: turns over
     first = [
@@ -150,9 +142,7 @@ def test_hand_made_collisions_have_the_fates_they_were_made_for() -> None:
 
 
 @given(seed=seeds, size=st.tuples(st.integers(2, 6), st.integers(1, 6)))
-def test_collisions_of_the_start_end_as_in_the_history_of_the_run(
-    seed: int, size: tuple[int, int]
-) -> None:
+def test_collisions_of_the_start_end_as_in_the_history_of_the_run(seed, size):
     rng = np.random.default_rng(seed)
     weights = np.where(rng.random((2, *size)) < 0.7, rng.normal(size=(2, *size)), 0.0)
     whole = follow_collisions(np.array([0.0, 1.0]), weights, largest=True, from_start=True)
@@ -163,19 +153,19 @@ def test_collisions_of_the_start_end_as_in_the_history_of_the_run(
     np.testing.assert_array_equal(ends.met.neuron, whole.met.neuron)
 
 
-def test_a_start_and_an_end_of_different_shapes_are_refused() -> None:
+def test_a_start_and_an_end_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match="of one shape"):
         initial_collisions(np.eye(2), np.eye(3))
 
 
 @given(seed=seeds, size=st.tuples(st.integers(2, 6), st.integers(1, 6)), threshold=st.floats(0, 1))
-def test_histories_follow_relabelling(seed: int, size: tuple[int, int], threshold: float) -> None:
+def test_histories_follow_relabelling(seed, size, threshold):
     rng = np.random.default_rng(seed)
     times = np.arange(5.0)
     weights = np.where(rng.random((5, *size)) < 0.6, rng.normal(size=(5, *size)), 0.0)
     rows, columns, signs = relabelling(rng, weights[0])
 
-    def by_name(h: History, row_of: Array, column_of: Array) -> dict:
+    def by_name(h, row_of, column_of):
         found = {}
         for c, (i, j) in enumerate(zip(row_of[h.met.first], row_of[h.met.second], strict=True)):
             left = {i: h.first_left[c], j: h.second_left[c]}
@@ -193,7 +183,7 @@ def test_histories_follow_relabelling(seed: int, size: tuple[int, int], threshol
         assert sum(sum(kind.values()) for kind in kinds) == here.fate.size
 
 
-def test_departures_are_dated_by_the_log() -> None:
+def test_departures_are_dated_by_the_log():
     W0 = np.array([[0.8], [0.5]])
     run = integrate(forces(0.05), W0, events=True)
     coarse = follow_collisions(run.times, run.weights)
@@ -205,7 +195,7 @@ def test_departures_are_dated_by_the_log() -> None:
 
 @settings(max_examples=8)
 @given(a=st.floats(0.3, 1.2), ratio=st.floats(0.3, 0.9), lam=log_uniform(0.01, 0.03))
-def test_a_malign_collision_is_the_closed_form_race(a: float, ratio: float, lam: float) -> None:
+def test_a_malign_collision_is_the_closed_form_race(a, ratio, lam):
     b = ratio * a
     assume(bool(race_applies(a, b, lam)))
     W0 = np.array([[0.0, b, 0.0], [0.0, a, 0.0]])  # the larger is the second
@@ -219,7 +209,7 @@ def test_a_malign_collision_is_the_closed_form_race(a: float, ratio: float, lam:
 
 @settings(max_examples=20)
 @given(a=st.floats(0.3, 1.2), b=st.floats(0.3, 1.2), lam=log_uniform(1e-3, 0.1))
-def test_a_benign_collision_is_no_interaction(a: float, b: float, lam: float) -> None:
+def test_a_benign_collision_is_no_interaction(a, b, lam):
     W0 = np.array([[a, 0.0], [-b, 0.0]])
     together = integrate(forces(lam), W0, t_end=10.0, save_at=[0.0, 0.7, 3.0], rtol=1e-5,
                          events=True)  # fmt: skip
@@ -235,7 +225,7 @@ def test_a_benign_collision_is_no_interaction(a: float, b: float, lam: float) ->
     assert h.met.benign.tolist() == [True]
 
 
-def test_a_three_way_collision_is_three_pairs() -> None:
+def test_a_three_way_collision_is_three_pairs():
     run = integrate(forces(0.01), np.array([[0.5], [0.7], [0.6]]), events=True)
     h = history(run)
     fates = dict(zip(zip(h.met.first, h.met.second, strict=True), h.fate, strict=True))
@@ -246,10 +236,10 @@ def test_a_three_way_collision_is_three_pairs() -> None:
     assert h.ended[1] == run.events.extinctions.time[0]
 
 
-def planar(u: float, v: float, lam: float, times: Array, benefit: float, other: float) -> Array:
+def planar(u, v, lam, times, benefit, other):
     """(times, 2): the malign system by a general integrator, while both weights live."""
 
-    def rate(_: float, y: Array) -> Array:
+    def rate(_, y):
         return np.stack(malign_rate(y[0], y[1], lam, benefit=benefit, interference=other))
 
     run = solve_ivp(rate, (0.0, times[-1]), [u, v], rtol=1e-10, atol=1e-12, t_eval=times)
@@ -263,9 +253,7 @@ def planar(u: float, v: float, lam: float, times: Array, benefit: float, other: 
     benefit=st.sampled_from([1.0, 4.0]),
     ratio=st.sampled_from([0.2, 0.6, 1.0, 1.7]),
 )
-def test_two_encodings_on_one_neuron_follow_the_planar_system(
-    u: float, v: float, benefit: float, ratio: float
-) -> None:
+def test_two_encodings_on_one_neuron_follow_the_planar_system(u, v, benefit, ratio):
     lam, times = 0.01 * benefit, np.array([0.05, 0.2, 0.5]) / benefit
     W0 = np.array([[0.0, u, 0.0, 0.0], [0.0, v, 0.0, 0.0]])
     run = integrate(
@@ -277,7 +265,7 @@ def test_two_encodings_on_one_neuron_follow_the_planar_system(
     assert not run.weights[:, :, [0, 2, 3]].any()
 
 
-def test_the_planar_system_holds_until_another_coordinate_joins() -> None:
+def test_the_planar_system_holds_until_another_coordinate_joins():
     # The second row also has −0.5 on a free neuron: the first is pushed to +, past λ at once.
     lam, joined = 0.02, np.array([[0.8, 0.0], [0.5, -0.5]])
     run = integrate(forces(lam), joined, t_end=0.3, events=True, rtol=1e-6)
@@ -289,9 +277,7 @@ def test_the_planar_system_holds_until_another_coordinate_joins() -> None:
 
 
 @pytest.mark.parametrize(("strength", "stays"), [(1.0, False), (0.95, False), (0.3, True)])
-def test_with_weak_interference_a_malign_pair_shares_the_neuron_for_ever(
-    strength: float, stays: bool
-) -> None:
+def test_with_weak_interference_a_malign_pair_shares_the_neuron_for_ever(strength, stays):
     lam = 0.05
     assert sharing_is_stable(lam, interference=strength) == stays
     run = integrate(
@@ -308,7 +294,7 @@ def test_with_weak_interference_a_malign_pair_shares_the_neuron_for_ever(
 
 @settings(max_examples=10)
 @given(W0=weights(n=(4, 10), m=(6, 16), scale=(0.9, 1.1)))
-def test_at_rest_no_malign_pair_is_left_on_a_neuron_of_its_own(W0: Array) -> None:
+def test_at_rest_no_malign_pair_is_left_on_a_neuron_of_its_own(W0):
     run = integrate(forces(0.05), W0, events=True)
     end = collisions(run.final)
     single = np.count_nonzero(run.final, axis=1) == 1
@@ -329,6 +315,6 @@ def test_at_rest_no_malign_pair_is_left_on_a_neuron_of_its_own(W0: Array) -> Non
         ),
     ],
 )
-def test_histories_that_do_not_fit_together_are_refused_with_a_reason(call, expected: str) -> None:
+def test_histories_that_do_not_fit_together_are_refused_with_a_reason(call, expected):
     with pytest.raises(ValueError, match=expected):
         call()

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy import stats
 
 from flow import FeatureBenefit, Interference, Regularization, integrate
@@ -24,8 +23,6 @@ from flow.analysis.statistics import mean_and_interval, standard_error
 from tests.strategies import relabelling, seeds, sparse_weights, weights
 from theory.equilibrium import equal_survivor_roots
 
-Array = NDArray[np.float64]
-
 EVERYTHING = np.array(
     [
         [0.0, 0.0, 0.0, 0.0, 0.0],  # dead
@@ -39,7 +36,7 @@ EVERYTHING = np.array(
 )
 
 
-def test_every_class_is_found_where_it_was_put() -> None:
+def test_every_class_is_found_where_it_was_put():
     states = end_states(EVERYTHING)
     assert [state.name for state in states.features] == [
         "DEAD", "MONOSEMANTIC", "SHARING", "SHARING", "SPREAD", "SHARING", "SHARING",
@@ -49,7 +46,7 @@ def test_every_class_is_found_where_it_was_put() -> None:
     assert states.neuron_counts()[NeuronState.ONE] == 2
 
 
-def test_a_feature_that_moves_is_not_converged_whatever_its_weights() -> None:
+def test_a_feature_that_moves_is_not_converged_whatever_its_weights():
     residuals = np.array([0.0, 2e-3, 1e-3, 1.1e-3, 0.0, np.nan, 0.0])
     states = end_states(EVERYTHING, residuals=residuals, tolerance=1e-3).features
     assert [state.name for state in states] == [
@@ -57,14 +54,14 @@ def test_a_feature_that_moves_is_not_converged_whatever_its_weights() -> None:
     ]  # fmt: skip
 
 
-def test_a_feature_with_a_weight_that_is_no_number_is_not_converged() -> None:
+def test_a_feature_with_a_weight_that_is_no_number_is_not_converged():
     W = np.array([[np.nan, 0.0], [0.0, 1.0], [0.0, -np.inf]])
     names = [state.name for state in end_states(W).features]
     assert names == ["NOT_CONVERGED", "SHARING", "NOT_CONVERGED"]
 
 
 @given(W=sparse_weights(), seed=seeds)
-def test_classes_add_up_and_follow_relabelling(W: Array, seed: int) -> None:
+def test_classes_add_up_and_follow_relabelling(W, seed):
     rng = np.random.default_rng(seed)
     residuals = rng.random(W.shape[0])
     states = end_states(W, residuals=residuals, tolerance=0.7)
@@ -80,7 +77,7 @@ def test_classes_add_up_and_follow_relabelling(W: Array, seed: int) -> None:
     )
 
 
-def test_residuals_are_the_largest_speed_of_each_row_and_right_at_zero() -> None:
+def test_residuals_are_the_largest_speed_of_each_row_and_right_at_zero():
     forces = [FeatureBenefit(), Interference(), Regularization(0.05)]
     rest = float(equal_survivor_roots(0.05)[1])
     W = np.array([[rest, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.8, -0.6]])
@@ -89,7 +86,7 @@ def test_residuals_are_the_largest_speed_of_each_row_and_right_at_zero() -> None
     np.testing.assert_allclose(row_residuals(forces, W), [0.0, 0.19, 0.25], atol=1e-15)
 
 
-def test_polysemantic_neurons_by_exact_zeros_and_by_the_window_of_the_authors() -> None:
+def test_polysemantic_neurons_by_exact_zeros_and_by_the_window_of_the_authors():
     assert polysemantic_neurons(EVERYTHING) == is_polysemantic(EVERYTHING).sum() == 2
     assert polysemantic_neurons(EVERYTHING, window=AUTHORS_WINDOW) == 1  # both ends belong to it
     assert polysemantic_neurons(EVERYTHING, window=(0.81, 1.19)) == 0
@@ -97,7 +94,7 @@ def test_polysemantic_neurons_by_exact_zeros_and_by_the_window_of_the_authors() 
     assert polysemantic_neurons(EVERYTHING, window=(0.05, 2.0)) == 2
 
 
-def test_winners_with_their_initial_rank_and_sign() -> None:
+def test_winners_with_their_initial_rank_and_sign():
     W0 = np.array(
         [[0.5, -0.9, 0.1], [0.5, -0.9, 0.1], [-0.2, 0.3, 0.25], [1.0, 2.0, 3.0], [0.0, 1.0, 1.0]]
     )
@@ -114,7 +111,7 @@ def test_winners_with_their_initial_rank_and_sign() -> None:
 
 
 @given(W0=weights(n=(1, 10), m=(1, 10)), seed=seeds)
-def test_winners_follow_relabelling(W0: Array, seed: int) -> None:
+def test_winners_follow_relabelling(W0, seed):
     rng = np.random.default_rng(seed)
     W = np.where(rng.random(W0.shape) < 0.4, rng.normal(size=W0.shape), 0.0)
     rows, columns, signs = relabelling(rng, W)
@@ -129,7 +126,7 @@ def test_winners_follow_relabelling(W0: Array, seed: int) -> None:
 
 
 @given(W0=weights(n=(1, 4), m=(2, 12), scale=(0.8, 1.2)))
-def test_without_interference_the_largest_weight_wins(W0: Array) -> None:
+def test_without_interference_the_largest_weight_wins(W0):
     forces = [FeatureBenefit(), Regularization(1e-4)]
     won = winners(W0, integrate(forces, W0, t_end=1e3).final)
     assert won.alive.all()
@@ -137,14 +134,14 @@ def test_without_interference_the_largest_weight_wins(W0: Array) -> None:
 
 
 @given(seed=seeds, size=st.integers(2, 40), level=st.floats(0.5, 0.999))
-def test_the_interval_over_runs_is_that_of_students_t(seed: int, size: int, level: float) -> None:
+def test_the_interval_over_runs_is_that_of_students_t(seed, size, level):
     values = np.random.default_rng(seed).normal(0.4, 0.1, size)
     mean, half = mean_and_interval(values, level=level)
     low, high = stats.t.interval(level, size - 1, values.mean(), stats.sem(values))
     np.testing.assert_allclose([mean - half, mean + half], [low, high], rtol=1e-9, atol=1e-12)
 
 
-def test_one_run_has_no_interval_and_no_error() -> None:
+def test_one_run_has_no_interval_and_no_error():
     mean, half = mean_and_interval([0.3])
     assert mean == 0.3
     assert np.isnan(half)
@@ -152,7 +149,7 @@ def test_one_run_has_no_interval_and_no_error() -> None:
 
 
 @given(seed=seeds, size=st.integers(2, 40))
-def test_errors_are_those_of_the_mean_over_the_first_axis(seed: int, size: int) -> None:
+def test_errors_are_those_of_the_mean_over_the_first_axis(seed, size):
     values = np.random.default_rng(seed).normal(0.4, 0.1, (size, 3))
     np.testing.assert_allclose(standard_error(values), stats.sem(values, axis=0), rtol=1e-12)
 
@@ -174,8 +171,6 @@ def test_errors_are_those_of_the_mean_over_the_first_axis(seed: int, size: int) 
         (lambda: mean_and_interval([1.0, 2.0], level=1.0), "level"),
     ],
 )
-def test_weights_and_residuals_that_do_not_fit_are_refused_with_a_reason(
-    call, expected: str
-) -> None:
+def test_weights_and_residuals_that_do_not_fit_are_refused_with_a_reason(call, expected):
     with pytest.raises(ValueError, match=expected):
         call()

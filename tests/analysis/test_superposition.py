@@ -5,18 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given
-from numpy.typing import NDArray
 from scipy.stats import ortho_group
 
 from flow.analysis.superposition import alignment, geometry
 from flow.forces import summarize
 from tests.strategies import relabelling, seeds, sparse_weights, weights
 
-Array = NDArray[np.float64]
 INVARIANT = ("squared_norm", "dimensionality", "interference", "coherence", "represented")
 
 
-def test_features_on_neurons_of_their_own() -> None:
+def test_features_on_neurons_of_their_own():
     W = np.diag([1.0, -0.5, 0.9])
     g, a = geometry(W), alignment(W)
     np.testing.assert_allclose(g.dimensionality, 1.0)
@@ -28,7 +26,7 @@ def test_features_on_neurons_of_their_own() -> None:
         np.testing.assert_allclose(values, 1.0)
 
 
-def test_an_opposite_pair_on_one_neuron_is_superposed_and_costs_nothing() -> None:
+def test_an_opposite_pair_on_one_neuron_is_superposed_and_costs_nothing():
     W = np.array([[1.0, 0.0], [-1.0, 0.0]])
     g, a = geometry(W), alignment(W)
     np.testing.assert_allclose(g.dimensionality, 0.5)
@@ -40,7 +38,7 @@ def test_an_opposite_pair_on_one_neuron_is_superposed_and_costs_nothing() -> Non
     np.testing.assert_allclose(a.neurons_per_feature, 1.0)
 
 
-def test_turning_the_basis_makes_neurons_polysemantic_without_superposition() -> None:
+def test_turning_the_basis_makes_neurons_polysemantic_without_superposition():
     W = np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)
     g, a = geometry(W), alignment(W)
     np.testing.assert_allclose(g.dimensionality, 1.0)
@@ -50,7 +48,7 @@ def test_turning_the_basis_makes_neurons_polysemantic_without_superposition() ->
     np.testing.assert_allclose(a.neurons_per_feature, 2.0)
 
 
-def test_a_pentagon_gives_every_feature_two_fifths_of_a_dimension() -> None:
+def test_a_pentagon_gives_every_feature_two_fifths_of_a_dimension():
     angle = 2 * np.pi * np.arange(5) / 5
     g = geometry(np.stack([np.cos(angle), np.sin(angle)], axis=1))
     np.testing.assert_allclose(g.dimensionality, 0.4)
@@ -59,7 +57,7 @@ def test_a_pentagon_gives_every_feature_two_fifths_of_a_dimension() -> None:
     assert g.represented == 5
 
 
-def test_two_features_at_an_angle_have_the_geometry_computed_by_hand() -> None:
+def test_two_features_at_an_angle_have_the_geometry_computed_by_hand():
     W = np.array([[2.0, 0.0], [3.0, 4.0], [0.0, 0.0]])
     g = geometry(W)
     # G = 4, 6 / 6, 25: D_1 = 16/(16 + 36), D_2 = 625/(36 + 625)
@@ -72,7 +70,7 @@ def test_two_features_at_an_angle_have_the_geometry_computed_by_hand() -> None:
     np.testing.assert_allclose(a.neurons_per_feature, [1.0, 625 / 337, 0.0])
 
 
-def same(first: object, second: object, names: tuple[str, ...]) -> None:
+def same(first, second, names):
     for name in names:
         np.testing.assert_allclose(
             getattr(first, name), getattr(second, name), rtol=1e-8, atol=1e-10, err_msg=name
@@ -80,9 +78,7 @@ def same(first: object, second: object, names: tuple[str, ...]) -> None:
 
 
 @given(W=weights(m=(2, 16)), seed=seeds)
-def test_rotations_leave_the_geometry_as_it_is_and_change_the_alignment(
-    W: Array, seed: int
-) -> None:
+def test_rotations_leave_the_geometry_as_it_is_and_change_the_alignment(W, seed):
     R = ortho_group.rvs(W.shape[1], random_state=np.random.default_rng(seed))
     same(geometry(W), geometry(W @ R), INVARIANT)
     before, after = alignment(W).neurons_per_feature, alignment(W @ R).neurons_per_feature
@@ -90,7 +86,7 @@ def test_rotations_leave_the_geometry_as_it_is_and_change_the_alignment(
 
 
 @given(W=sparse_weights(), seed=seeds)
-def test_relabelling_permutes_the_measures(W: Array, seed: int) -> None:
+def test_relabelling_permutes_the_measures(W, seed):
     rows, columns, signs = relabelling(np.random.default_rng(seed), W)
     moved = (W * signs)[rows][:, columns]
     g, a = geometry(W), alignment(W)
@@ -104,7 +100,7 @@ def test_relabelling_permutes_the_measures(W: Array, seed: int) -> None:
 
 
 @given(W=sparse_weights())
-def test_shares_of_dimensions_and_effective_numbers_keep_within_their_bounds(W: Array) -> None:
+def test_shares_of_dimensions_and_effective_numbers_keep_within_their_bounds(W):
     g, a = geometry(W), alignment(W)
     dead, unused = ~W.any(axis=1), ~W.any(axis=0)
     assert ((g.dimensionality > 0.0) == ~dead).all()
@@ -122,6 +118,6 @@ def test_shares_of_dimensions_and_effective_numbers_keep_within_their_bounds(W: 
 
 @pytest.mark.parametrize("measure", [geometry, alignment])
 @pytest.mark.parametrize("W", [np.zeros(3), np.zeros((0, 2)), np.full((2, 2), np.inf)])
-def test_what_is_no_matrix_of_weights_is_refused(measure, W: Array) -> None:
+def test_what_is_no_matrix_of_weights_is_refused(measure, W):
     with pytest.raises(ValueError, match=r"expected W (as .*n features|to be finite)"):
         measure(W)

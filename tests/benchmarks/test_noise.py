@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +16,7 @@ from tests.strategies import weights
 
 
 @given(W=weights(n=(1, 5), m=(1, 9)), zeros=st.integers(0, 4))
-def test_a_feature_is_on_the_fewest_neurons_that_carry_most_of_it(
-    W: np.ndarray, zeros: int
-) -> None:
+def test_a_feature_is_on_the_fewest_neurons_that_carry_most_of_it(W, zeros):
     W = np.pad(W, ((0, 1), (0, zeros)))
     on = carriers(W)
     np.testing.assert_array_equal(on, np.where(on != 0.0, W, 0.0))
@@ -34,7 +31,7 @@ def test_a_feature_is_on_the_fewest_neurons_that_carry_most_of_it(
 
 
 @pytest.mark.long
-def test_every_part_runs_and_keeps_valid_json(tmp_path: Path) -> None:
+def test_every_part_runs_and_keeps_valid_json(tmp_path):
     out = tmp_path / "noise.json"
     main(fast=True, out=out)
     kept = json.loads(out.read_text(), parse_constant=pytest.fail)

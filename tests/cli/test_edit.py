@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from flow.results.weights import read_weights
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(tmp_path_factory):
     """A run at rest with polysemantic neurons."""
     path = tmp_path_factory.mktemp("edit") / "run.npz"
     argv = ["--n", "24", "--m", "24", "--lam", "0.03", "--save-at", "0", "5", "--quiet"]
@@ -22,11 +21,11 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def shared_neuron(W: np.ndarray) -> int:
+def shared_neuron(W):
     return int(np.flatnonzero(np.count_nonzero(W, axis=0) >= 2)[0])
 
 
-def test_duplication_without_noise_keeps_norms_and_overlaps(saved: Path) -> None:
+def test_duplication_without_noise_keeps_norms_and_overlaps(saved):
     W = Trajectory.load(saved).weights[1]
     doubled = edit.duplicate(W, 3, noise=0.0, seed=0)
     assert doubled.shape == (24, 25)
@@ -35,7 +34,7 @@ def test_duplication_without_noise_keeps_norms_and_overlaps(saved: Path) -> None
     np.testing.assert_array_equal(np.delete(doubled, [3, 24], axis=1), np.delete(W, 3, axis=1))
 
 
-def test_noise_of_a_duplication_is_seeded_has_its_size_and_leaves_zeros() -> None:
+def test_noise_of_a_duplication_is_seeded_has_its_size_and_leaves_zeros():
     W = np.zeros((20_000, 2))
     W[::2, 0] = 1.0
     doubled = edit.duplicate(W, 0, noise=0.05, seed=1)
@@ -48,7 +47,7 @@ def test_noise_of_a_duplication_is_seeded_has_its_size_and_leaves_zeros() -> Non
     assert abs(np.corrcoef(noise.T)[0, 1]) < 0.05
 
 
-def test_opposed_noise_favours_one_copy_for_each_sign_and_keeps_what_both_have_together() -> None:
+def test_opposed_noise_favours_one_copy_for_each_sign_and_keeps_what_both_have_together():
     W = np.array([[0.8, 0.3], [-0.7, 0.0], [0.0, 0.5]])
     doubled = edit.duplicate(W, 0, noise=0.05, seed=1, opposed=True)
     np.testing.assert_allclose(doubled[:, 0] + doubled[:, 2], np.sqrt(2.0) * W[:, 0], rtol=1e-15)
@@ -59,7 +58,7 @@ def test_opposed_noise_favours_one_copy_for_each_sign_and_keeps_what_both_have_t
     np.testing.assert_array_equal(doubled[:, 1], W[:, 1])
 
 
-def test_opposed_noise_cures_a_polysemantic_neuron(saved: Path, tmp_path: Path) -> None:
+def test_opposed_noise_cures_a_polysemantic_neuron(saved, tmp_path):
     before = Trajectory.load(saved).final
     shared = np.flatnonzero(np.count_nonzero(before, axis=0) == 2)
     assert shared.size
@@ -73,21 +72,19 @@ def test_opposed_noise_cures_a_polysemantic_neuron(saved: Path, tmp_path: Path) 
         np.testing.assert_array_equal(np.count_nonzero(W[:, [neuron, 24]], axis=0), [1, 1])
 
 
-def test_the_edit_stands_before_the_file_or_after_it(saved: Path, tmp_path: Path) -> None:
+def test_the_edit_stands_before_the_file_or_after_it(saved, tmp_path):
     first, second = tmp_path / "first.npz", tmp_path / "second.npz"
     assert main(["permute", str(saved), "--out", str(first)]) == 0
     assert main([str(saved), "permute", "--out", str(second)]) == 0
     np.testing.assert_array_equal(read_weights(first).W, read_weights(second).W)
 
 
-def test_a_misspelt_edit_is_met_with_the_nearest_one(
-    saved: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_misspelt_edit_is_met_with_the_nearest_one(saved, capsys):
     assert main([str(saved), "duplicat"]) == 2
     assert "did you mean duplicate?" in capsys.readouterr().err
 
 
-def test_a_flip_turns_a_benign_collision_malign_and_back(saved: Path) -> None:
+def test_a_flip_turns_a_benign_collision_malign_and_back(saved):
     W = Trajectory.load(saved).final
     neuron = shared_neuron(W)
     i, j = np.flatnonzero(W[:, neuron])[:2]
@@ -98,7 +95,7 @@ def test_a_flip_turns_a_benign_collision_malign_and_back(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["neurons", "features"])
-def test_a_permutation_keeps_the_weights_and_their_company(saved: Path, what: str) -> None:
+def test_a_permutation_keeps_the_weights_and_their_company(saved, what):
     W = Trajectory.load(saved).weights[1]
     shuffled = edit.permute(W, what, seed=4)
     assert not np.array_equal(shuffled, W)
@@ -107,7 +104,7 @@ def test_a_permutation_keeps_the_weights_and_their_company(saved: Path, what: st
     np.testing.assert_array_equal(np.take(shuffled, mixed, axis), np.take(W, order, axis))
 
 
-def test_rescaling_touches_what_it_names_only() -> None:
+def test_rescaling_touches_what_it_names_only():
     W = np.ones((3, 4))
     np.testing.assert_array_equal(edit.rescale(W, 2.0), 2.0 * W)
     expected = W.copy()
@@ -118,9 +115,7 @@ def test_rescaling_touches_what_it_names_only() -> None:
     np.testing.assert_array_equal(W, np.ones((3, 4)))
 
 
-def test_an_edited_file_is_a_start_that_remembers_its_edits(
-    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_edited_file_is_a_start_that_remembers_its_edits(saved, tmp_path, capsys):
     once, twice, after = (tmp_path / f"{name}.npz" for name in ("once", "twice", "after"))
     assert main([str(saved), "duplicate", "--noise", "0.02", "--out", str(once)]) == 0
     assert main([str(once), "rescale", "--factor", "0.5", "--out", str(twice)]) == 0
@@ -138,7 +133,7 @@ def test_an_edited_file_is_a_start_that_remembers_its_edits(
     capsys.readouterr()
 
 
-def test_show_lists_polysemantic_neurons(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_lists_polysemantic_neurons(saved, capsys):
     W = Trajectory.load(saved).final
     count = int(np.sum(np.count_nonzero(W, axis=0) >= 2))
     assert main([str(saved), "show"]) == 0
@@ -147,7 +142,7 @@ def test_show_lists_polysemantic_neurons(saved: Path, capsys: pytest.CaptureFixt
     assert said[1].startswith(f"  neuron {shared_neuron(W)}: features ")
 
 
-def test_an_earlier_time_can_be_edited(saved: Path, tmp_path: Path) -> None:
+def test_an_earlier_time_can_be_edited(saved, tmp_path):
     out = tmp_path / "early.npz"
     argv = [str(saved), "rescale", "--factor", "1", "--init-time", "5", "--out", str(out)]
     assert main(argv) == 0
@@ -182,9 +177,7 @@ def test_an_earlier_time_can_be_edited(saved: Path, tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_what_cannot_be_edited_is_refused_in_one_line(
-    argv: list[str], saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_edited_is_refused_in_one_line(argv, saved, tmp_path, capsys):
     lonely = tmp_path / "lonely.npz"
     np.savez(lonely, W=np.eye(2))
     names = {"run": saved, "new": tmp_path / "new.npz", "lonely": lonely}
@@ -200,7 +193,7 @@ def test_what_cannot_be_edited_is_refused_in_one_line(
     assert saved.read_bytes() == before
 
 
-def test_help_names_every_edit(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_every_edit(capsys):
     assert main(["--help"]) == 0
     said = capsys.readouterr().out
     assert all(f"  {name} " in said for name in EDITS)

@@ -7,15 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from flow import (
     FeatureBenefit,
-    Force,
     Interference,
     L2Regularization,
     NoisyFeatureBenefit,
@@ -35,7 +32,7 @@ from flow.results.weights import read_weights, write_weights
 from tests import ROOT
 
 
-def run(path: Path, *argv: str, code: int = 0) -> Trajectory:
+def run(path, *argv, code=0):
     assert simulate.main([*argv, "--out", str(path), "--quiet"]) == code
     return Trajectory.load(path)
 
@@ -59,9 +56,7 @@ SPARSE = ("--n", "8", "--m", "96")
     ids=["dense-without-l1", "dense", "sparse", "uncoupled", "noise"],
 )
 @pytest.mark.parametrize("first", [1, 13])
-def test_a_run_that_was_cut_short_ends_bitwise_as_the_whole_one(
-    flags: tuple[str, ...], dtype: str, first: int, tmp_path: Path
-) -> None:
+def test_a_run_that_was_cut_short_ends_bitwise_as_the_whole_one(flags, dtype, first, tmp_path):
     whole = run(tmp_path / "whole.npz", *flags, "--dtype", dtype)
     part = run(tmp_path / "part.npz", *flags, "--dtype", dtype, "--max-steps", str(first), code=1)
     assert part.status is Status.STEP_LIMIT
@@ -75,7 +70,7 @@ def test_a_run_that_was_cut_short_ends_bitwise_as_the_whole_one(
     assert rest.parameters["forces"] == whole.parameters["forces"]
 
 
-def test_a_run_of_many_parts_is_the_whole_one_and_remembers_its_start_once(tmp_path: Path) -> None:
+def test_a_run_of_many_parts_is_the_whole_one_and_remembers_its_start_once(tmp_path):
     whole = run(tmp_path / "whole.npz", *DENSE, "--lam", "0.05", "--seed", "3")
     path, code = tmp_path / "part.npz", 1
     part = run(path, *DENSE, "--lam", "0.05", "--seed", "3", "--max-steps", "7", code=1)
@@ -88,7 +83,7 @@ def test_a_run_of_many_parts_is_the_whole_one_and_remembers_its_start_once(tmp_p
     assert "init_about" not in part.metadata["init_about"]["metadata"]
 
 
-def test_a_closed_form_run_that_is_gone_on_with_ends_there_up_to_rounding(tmp_path: Path) -> None:
+def test_a_closed_form_run_that_is_gone_on_with_ends_there_up_to_rounding(tmp_path):
     flags = (*DENSE, "--no-interference", "--lam", "0.05")
     whole = run(tmp_path / "whole.npz", *flags, "--t-end", "20")
     run(tmp_path / "part.npz", *flags, "--t-end", "3")
@@ -97,7 +92,7 @@ def test_a_closed_form_run_that_is_gone_on_with_ends_there_up_to_rounding(tmp_pa
     np.testing.assert_allclose(rest.final, whole.final, rtol=0.0, atol=1e-13)
 
 
-def test_a_saved_look_and_a_changed_w_begin_anew(tmp_path: Path) -> None:
+def test_a_saved_look_and_a_changed_w_begin_anew(tmp_path):
     path = tmp_path / "run.npz"
     whole = run(path, *DENSE, "--lam", "0.05", "--save-at", "2", "5", "--t-end", "6")
     rest = run(tmp_path / "rest.npz", "--init", str(path), "--init-time", "2", "--t-end", "6")
@@ -107,9 +102,7 @@ def test_a_saved_look_and_a_changed_w_begin_anew(tmp_path: Path) -> None:
     assert rest.metadata["goes_on"] is False
 
 
-def test_compare_goes_on_with_the_set_of_forces_that_the_file_was_run_under(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compare_goes_on_with_the_set_of_forces_that_the_file_was_run_under(tmp_path, capsys):
     flags = (*DENSE, "--lam", "0.05", "--c", "2")
     whole = run(tmp_path / "whole.npz", *flags, "--t-end", "60")
     run(tmp_path / "part.npz", *flags, "--max-steps", "9", code=1)
@@ -128,7 +121,7 @@ def test_compare_goes_on_with_the_set_of_forces_that_the_file_was_run_under(
 # What is inherited, and what changes it ----------------------------------------------------------
 
 
-def forces_after(tmp_path: Path, init: Path, *flags: str) -> tuple[Force, ...]:
+def forces_after(tmp_path, init, *flags):
     argv = ["--init", str(init), *flags, "--t-end", "0.5", "--overwrite"]
     return run(tmp_path / "after.npz", *argv).forces
 
@@ -177,13 +170,13 @@ LAW = (0.2, "student-t:7")
     ids=lambda x: " ".join(x) if isinstance(x, list) and isinstance(x[0], str) else "",
 )  # fmt: skip
 def test_flags_change_what_they_name_and_nothing_else(
-    before: list[Force],
-    flags: list[str],
-    after: list[Force],
-    changed: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    before,
+    flags,
+    after,
+    changed,
+    tmp_path,
+    capsys,
+):
     path = tmp_path / "before.npz"
     integrate(before, gaussian_init(3, 5, seed=0), t_end=0.5, backend="numba").save(path)
     assert forces_after(tmp_path, path) == tuple(before)
@@ -194,7 +187,7 @@ def test_flags_change_what_they_name_and_nothing_else(
     assert start.endswith(f"at t = 0.5; changed: {changed}")
 
 
-def test_edited_and_swept_weights_bring_their_forces(tmp_path: Path) -> None:
+def test_edited_and_swept_weights_bring_their_forces(tmp_path):
     forces = (FeatureBenefit(4.0), Interference(4.0), Regularization(0.03))
     path, once, twice = (tmp_path / f"{name}.npz" for name in ("run", "once", "twice"))
     integrate(forces, gaussian_init(3, 5, seed=0, dtype="float32"), t_end=0.5, rtol=1e-3).save(path)
@@ -212,7 +205,7 @@ def test_edited_and_swept_weights_bring_their_forces(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-def test_a_trained_network_brings_the_forces_of_its_loss(tmp_path: Path) -> None:
+def test_a_trained_network_brings_the_forces_of_its_loss(tmp_path):
     from flow.training import cli
 
     path = tmp_path / "net.npz"
@@ -222,7 +215,7 @@ def test_a_trained_network_brings_the_forces_of_its_loss(tmp_path: Path) -> None
     assert forces_after(tmp_path, path) == expected
 
 
-def test_weights_of_nobody_start_under_the_flags_alone(tmp_path: Path) -> None:
+def test_weights_of_nobody_start_under_the_flags_alone(tmp_path):
     path = tmp_path / "w.npz"
     write_weights(path, np.eye(3, 4), {})
     assert read_weights(path).parameters == {}
@@ -231,9 +224,7 @@ def test_weights_of_nobody_start_under_the_flags_alone(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-def test_a_strength_or_noise_without_a_force_in_the_file_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_strength_or_noise_without_a_force_in_the_file_is_refused(tmp_path, capsys):
     path = tmp_path / "run.npz"
     integrate([Regularization(0.1)], np.eye(2), t_end=1.0).save(path)
     for flags in (["--c", "2"], ["--noise", "normal"]):
@@ -242,7 +233,7 @@ def test_a_strength_or_noise_without_a_force_in_the_file_is_refused(
     assert simulate.main(["--init", str(path), "--c", "2", "--no-interference", "--quiet"]) == 0
 
 
-def test_a_switch_wins_over_its_strength(tmp_path: Path) -> None:
+def test_a_switch_wins_over_its_strength(tmp_path):
     off = ["--no-feature-benefit", "--no-interference", "--no-regularization"]
     on = [
         "--lam",
@@ -270,13 +261,11 @@ NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 CUT = (*DENSE, "--lam", "0.05", "--t-end", "200")
 
 
-def raising_after(
-    calls: int, number: int, monkeypatch: pytest.MonkeyPatch, name: str, times: int = 1
-) -> None:
+def raising_after(calls, number, monkeypatch, name, times=1):
     """Send signals to this process as a method of Simulation is entered for the calls-th time."""
     method, seen = getattr(Simulation, name), []
 
-    def entered(self: Simulation, *args: Any, **more: Any) -> Any:
+    def entered(self, *args, **more):
         seen.append(name)
         for _ in range(times if len(seen) == calls else 0):
             os.kill(os.getpid(), number)
@@ -288,12 +277,12 @@ def raising_after(
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("name", ["_start", "_call", "trajectory"])
 def test_a_signal_at_any_moment_keeps_what_was_reached(
-    number: int,
-    name: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    number,
+    name,
+    tmp_path,
+    monkeypatch,
+    capsys,
+):
     whole = run(tmp_path / "whole.npz", *CUT)
     raising_after(
         4 if name == "_call" else 1, number, monkeypatch, name, 3 if name == "trajectory" else 1
@@ -313,8 +302,8 @@ def test_a_signal_at_any_moment_keeps_what_was_reached(
 
 
 def test_when_the_terminal_closes_what_was_reached_is_saved_and_nothing_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path, monkeypatch, capsys
+):
     raising_after(4, signal.SIGHUP, monkeypatch, "_call")
     out = str(tmp_path / "run.npz")
     assert simulate.main([*CUT, "--out", out]) == 129
@@ -328,9 +317,7 @@ def test_when_the_terminal_closes_what_was_reached_is_saved_and_nothing_said(
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_signal_between_two_sets_of_forces_ends_compare(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_between_two_sets_of_forces_ends_compare(number, tmp_path, monkeypatch):
     raising_after(1, number, monkeypatch, "trajectory")
     argv = ["compare", *CUT, "--subsets", "all", "no-interference", "--quiet", "--out"]
     assert simulate.main([*argv, str(tmp_path / "run.npz")]) == 128 + number
@@ -338,10 +325,8 @@ def test_a_signal_between_two_sets_of_forces_ends_compare(
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_signal_before_there_is_a_run_ends_at_once(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read(*_: object) -> None:
+def test_a_signal_before_there_is_a_run_ends_at_once(number, tmp_path, monkeypatch):
+    def read(*_):
         os.kill(os.getpid(), number)
         raise AssertionError("the signal was lost")
 
@@ -350,16 +335,14 @@ def test_a_signal_before_there_is_a_run_ends_at_once(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_second_signal_does_not_wait_for_the_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_signal_does_not_wait_for_the_step(tmp_path, monkeypatch):
     raising_after(4, signal.SIGINT, monkeypatch, "_call", times=2)
     reached = run(tmp_path / "run.npz", *CUT, code=130)
     assert reached.status is Status.INTERRUPTED
     assert reached.stats["accepted"] == 4
 
 
-def test_signals_wait_once_for_a_step_and_always_for_a_file() -> None:
+def test_signals_wait_once_for_a_step_and_always_for_a_file():
     with Interruptions() as interruptions:
         with interruptions.waiting():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -375,7 +358,7 @@ def test_signals_wait_once_for_a_step_and_always_for_a_file() -> None:
         os.kill(os.getpid(), signal.SIGHUP)
 
 
-def test_a_signal_that_was_ignored_stays_so() -> None:
+def test_a_signal_that_was_ignored_stays_so():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Interruptions() as interruptions:
@@ -389,13 +372,11 @@ def test_a_signal_that_was_ignored_stays_so() -> None:
 # Checkpoints -------------------------------------------------------------------------------------
 
 
-def test_checkpoints_are_written_on_the_way_and_change_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoints_are_written_on_the_way_and_change_nothing(tmp_path, monkeypatch):
     whole = run(tmp_path / "whole.npz", *CUT)
     save, seen = Trajectory.save, []
 
-    def noted(self: Trajectory, path: Path) -> None:
+    def noted(self, path):
         save(self, path)
         seen.append(Trajectory.load(path))
 
@@ -410,12 +391,12 @@ def test_checkpoints_are_written_on_the_way_and_change_nothing(
 
 
 @pytest.mark.long
-def test_a_run_that_is_killed_fifty_times_ends_bitwise_as_the_whole_one(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_fifty_times_ends_bitwise_as_the_whole_one(tmp_path):
     rng, kills = np.random.default_rng(0), 0
     flags = ["--n", "48", "--m", "96", "--lam", "1e-4"]
     out = tmp_path / "out.npz"
 
-    def start(*argv: str) -> subprocess.Popen[bytes]:
+    def start(*argv):
         command = [sys.executable, "-m", "flow.simulate", *argv, "--quiet", "--overwrite"]
         return subprocess.Popen(
             [*command, "--checkpoint", "0.02", "--out", str(out)],

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ BATCHES, PER_BATCH = 10, 100
 # Generated flag sets -----------------------------------------------------------------------------
 
 
-def some_settings(rng: np.random.Generator) -> dict[str, Any]:
+def some_settings(rng):
     """A valid set of flags at toy size; values as TOML would hold them, switches as booleans."""
     n, m = (int(size) for size in rng.integers(1, 9, 2))
     every: dict[str, Any] = {
@@ -66,7 +65,7 @@ def some_settings(rng: np.random.Generator) -> dict[str, Any]:
     return chosen
 
 
-def as_flags(settings: dict[str, Any], rng: np.random.Generator) -> list[str]:
+def as_flags(settings, rng):
     """Settings in one of the spellings of the command line."""
     argv = []
     for name, value in settings.items():
@@ -82,8 +81,8 @@ def as_flags(settings: dict[str, Any], rng: np.random.Generator) -> list[str]:
     return argv
 
 
-def as_toml(settings: dict[str, Any]) -> str:
-    def form(value: Any) -> str:
+def as_toml(settings):
+    def form(value):
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, list):
@@ -93,7 +92,7 @@ def as_toml(settings: dict[str, Any]) -> str:
     return "".join(f"{name} = {form(value)}\n" for name, value in settings.items())
 
 
-def command(rng: np.random.Generator, folder: Path) -> list[str]:
+def command(rng, folder):
     """A valid command line; some of its settings may come from a file."""
     settings = some_settings(rng)
     if rng.integers(2):
@@ -206,7 +205,7 @@ WRONG_TOML = {
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def places(tmp_path_factory):
     """Files that wrong flags point to."""
     folder = tmp_path_factory.mktemp("places")
     names = ("corrupt", "foreign", "vector", "nan", "integers", "text", "good", "exists")
@@ -223,7 +222,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {**files, "badtoml": folder / "badtoml.toml", "folder": folder}
 
 
-def assert_refused(code: int, capsys: pytest.CaptureFixture[str], argv: list[str]) -> str:
+def assert_refused(code, capsys, argv):
     said = capsys.readouterr()
     assert code == 2, argv
     assert said.err.startswith("error: "), (argv, said.err)
@@ -236,12 +235,12 @@ def assert_refused(code: int, capsys: pytest.CaptureFixture[str], argv: list[str
 
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_valid_flags_run_and_invalid_ones_end_in_one_line(
-    batch: int,
-    tmp_path: Path,
-    places: dict[str, Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    batch,
+    tmp_path,
+    places,
+    monkeypatch,
+    capsys,
+):
     rng = np.random.default_rng(batch)
     monkeypatch.chdir(tmp_path)
     before = sorted(path.name for path in places["folder"].iterdir())
@@ -268,12 +267,12 @@ def test_valid_flags_run_and_invalid_ones_end_in_one_line(
 
 @pytest.mark.parametrize("wrong", WRONG_FLAGS, ids=" ".join)
 def test_every_wrong_flag_is_refused(
-    wrong: list[str],
-    places: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    wrong,
+    places,
+    tmp_path,
+    monkeypatch,
+    capsys,
+):
     monkeypatch.chdir(tmp_path)
     argv = [word.format(**places) for word in wrong]
     assert_refused(simulate.main(argv), capsys, argv)
@@ -281,9 +280,7 @@ def test_every_wrong_flag_is_refused(
 
 
 @pytest.mark.parametrize(("text", "remedy"), WRONG_TOML.items())
-def test_every_wrong_file_of_flags_is_refused_by_name(
-    text: str, remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_wrong_file_of_flags_is_refused_by_name(text, remedy, tmp_path, capsys):
     path = tmp_path / "wrong.toml"
     path.write_text(text)
     said = assert_refused(simulate.main(["--config", str(path)]), capsys, [text])
@@ -292,8 +289,8 @@ def test_every_wrong_file_of_flags_is_refused_by_name(
 
 
 def test_an_unknown_flag_is_met_with_the_nearest_known_one(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    capsys,
+):
     said = assert_refused(simulate.main(["--no-interferense"]), capsys, [])
     assert "did you mean --no-interference?" in said
 
@@ -301,7 +298,7 @@ def test_an_unknown_flag_is_met_with_the_nearest_known_one(
 # What flags mean ---------------------------------------------------------------------------------
 
 
-def run(tmp_path: Path, *argv: str, name: str = "run.npz", code: int = 0) -> Trajectory:
+def run(tmp_path, *argv, name="run.npz", code=0):
     path = tmp_path / name
     assert simulate.main([*argv, "--out", str(path), "--quiet"]) == code
     return Trajectory.load(path)
@@ -310,7 +307,7 @@ def run(tmp_path: Path, *argv: str, name: str = "run.npz", code: int = 0) -> Tra
 SMALL = ("--n", "6", "--m", "8")
 
 
-def test_flags_win_over_the_file_of_flags(tmp_path: Path) -> None:
+def test_flags_win_over_the_file_of_flags(tmp_path):
     path = tmp_path / "flags.toml"
     path.write_text("n = 5\nm = 7\nlam = 0.5\ninterference = false\nsave-at = [0, 1, 2]\n")
     about = run(tmp_path, "--config", str(path), "--lam", "0.25", "--interference", "--m", "8")
@@ -323,7 +320,7 @@ def test_flags_win_over_the_file_of_flags(tmp_path: Path) -> None:
     assert [force["name"] for force in off.parameters["forces"]] == ["FeatureBenefit"]
 
 
-def test_a_run_from_the_command_line_is_the_run_of_the_library(tmp_path: Path) -> None:
+def test_a_run_from_the_command_line_is_the_run_of_the_library(tmp_path):
     from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 
     argv = [*SMALL, "--lam", "0.05", "--c", "4", "--seed", "3", "--scale", "0.9", "--rtol", "1e-4"]
@@ -338,9 +335,7 @@ def test_a_run_from_the_command_line_is_the_run_of_the_library(tmp_path: Path) -
     assert "--lam 0.05" in ours.metadata["command"]
 
 
-def test_noise_from_the_command_line_is_the_noise_of_the_library(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_noise_from_the_command_line_is_the_noise_of_the_library(tmp_path, capsys):
     from flow import (
         NoisyFeatureBenefit,
         NoisyInterference,
@@ -370,7 +365,7 @@ def test_noise_from_the_command_line_is_the_noise_of_the_library(
     ]  # fmt: skip
 
 
-def test_no_flags_at_all_is_the_default_run() -> None:
+def test_no_flags_at_all_is_the_default_run():
     from flow.cli.options import SimulateOptions, read_options
 
     options, given = read_options(SimulateOptions, [], prog="simulate", description="")
@@ -378,21 +373,21 @@ def test_no_flags_at_all_is_the_default_run() -> None:
     assert not given.flags
 
 
-def test_pictures_do_not_change_the_run(tmp_path: Path) -> None:
+def test_pictures_do_not_change_the_run(tmp_path):
     plain = run(tmp_path, *SMALL)
     drawn = run(tmp_path, *SMALL, "--plot", str(tmp_path / "run.png"), name="drawn.npz")
     np.testing.assert_array_equal(plain.weights, drawn.weights)
     assert (tmp_path / "run.png").stat().st_size > 10_000
 
 
-def test_log_save_times_are_even_in_log_t_and_end_at_t_end(tmp_path: Path) -> None:
+def test_log_save_times_are_even_in_log_t_and_end_at_t_end(tmp_path):
     saved = run(tmp_path, *SMALL, "--save-at", "log:5", "--t-end", "10").times
     np.testing.assert_array_equal(saved[0], 0.0)
     np.testing.assert_allclose(saved[1:], np.geomspace(0.1, 10.0, 5), rtol=1e-12)
     assert saved[-1] == 10.0
 
 
-def test_a_closed_form_run_continues_up_to_rounding(tmp_path: Path) -> None:
+def test_a_closed_form_run_continues_up_to_rounding(tmp_path):
     # Its closed form counts from where it starts, so that rounding differs after a save point.
     argv = ["--no-interference", "--lam", "0.05", "--save-at", "3", "--t-end", "20"]
     whole = run(tmp_path, *SMALL, *argv)
@@ -402,7 +397,7 @@ def test_a_closed_form_run_continues_up_to_rounding(tmp_path: Path) -> None:
     np.testing.assert_allclose(rest.weights, whole.weights, rtol=0.0, atol=1e-13)
 
 
-def test_forces_are_toggled_in_the_middle_of_a_run(tmp_path: Path) -> None:
+def test_forces_are_toggled_in_the_middle_of_a_run(tmp_path):
     first = run(tmp_path, *SMALL, "--no-interference", "--t-end", "5")
     second = run(tmp_path, "--init", str(tmp_path / "run.npz"), "--interference", "--t-end", "9",
                  name="second.npz")  # fmt: skip
@@ -414,9 +409,7 @@ def test_forces_are_toggled_in_the_middle_of_a_run(tmp_path: Path) -> None:
     assert said.endswith("; changed: interference off -> 1")
 
 
-def test_superposition_is_told_of_the_end_where_it_is_asked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_superposition_is_told_of_the_end_where_it_is_asked_for(tmp_path, capsys):
     argv = ["--n", "9", "--m", "8", "--lam", "0.05", "--c", "2"]
     assert simulate.main([*argv, "--superposition", "--out", str(tmp_path / "run.npz")]) == 0
     told = capsys.readouterr().out
@@ -435,9 +428,7 @@ def test_superposition_is_told_of_the_end_where_it_is_asked_for(
     assert "superposition" not in capsys.readouterr().out
 
 
-def test_a_census_that_memory_has_no_room_for_is_refused_as_a_sweep_refuses_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_census_that_memory_has_no_room_for_is_refused_as_a_sweep_refuses_it(monkeypatch, capsys):
     shape = {"n": 8, "m": 16, "lam": 0.1}
     with_census, without = (Run(**shape, census=census).bytes for census in (True, False))
     argv = ["--n", "8", "--m", "16", "--lam", "0.1", "--t-end", "0", "--quiet"]
@@ -458,11 +449,11 @@ def test_a_census_that_memory_has_no_room_for_is_refused_as_a_sweep_refuses_it(
     ids=["times", "log", "film"],
 )
 def test_what_is_kept_of_a_run_counts_as_memory(
-    more: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> None:
+    more,
+    monkeypatch,
+    capsys,
+    tmp_path,
+):
     monkeypatch.chdir(tmp_path)
     bare = Run(n=8, m=16, lam=0.1, census=False).bytes
     monkeypatch.setattr(memory, "available_bytes", lambda: bare)
@@ -470,7 +461,7 @@ def test_what_is_kept_of_a_run_counts_as_memory(
     assert "GiB of memory available" in capsys.readouterr().err
 
 
-def test_help_tells_the_default_tolerance(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_tells_the_default_tolerance(capsys):
     from flow.defaults import DEFAULT_RTOL
 
     with pytest.raises(SystemExit):
@@ -480,12 +471,10 @@ def test_help_tells_the_default_tolerance(capsys: pytest.CaptureFixture[str]) ->
     assert float(told[1]) == DEFAULT_RTOL
 
 
-def test_ctrl_c_saves_what_was_reached_and_says_130(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_saves_what_was_reached_and_says_130(tmp_path, monkeypatch):
     propose, calls = ProximalChebyshev.propose, []
 
-    def interrupted(self: ProximalChebyshev, *args: Any) -> Any:
+    def interrupted(self, *args):
         calls.append(args)
         if len(calls) == 5:
             raise KeyboardInterrupt
@@ -501,16 +490,12 @@ def test_ctrl_c_saves_what_was_reached_and_says_130(
     assert rest.status is Status.STATIONARY
 
 
-def test_a_run_that_gives_up_says_so_with_its_exit_code(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_gives_up_says_so_with_its_exit_code(tmp_path, capsys):
     assert simulate.main([*SMALL, "--max-steps", "3"]) == 1
     assert "not finished" in capsys.readouterr().out
 
 
-def test_a_saddle_that_was_reached_is_a_failure_only_where_that_is_asked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_saddle_that_was_reached_is_a_failure_only_where_that_is_asked_for(tmp_path, capsys):
     # Two features with the same encoding: each alone would have the neuron, together neither gives.
     W = np.zeros((2, 3))
     W[:, 0] = 0.5
@@ -523,13 +508,13 @@ def test_a_saddle_that_was_reached_is_a_failure_only_where_that_is_asked_for(
 
 
 def test_as_many_threads_as_asked_for_compute_and_as_many_as_before_afterwards(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, monkeypatch
+):
     import numba
 
     advance, seen = SteppedEngine.advance, set()
 
-    def noted(self: SteppedEngine, *, keep: bool) -> bool:
+    def noted(self, *, keep):
         seen.add(numba.get_num_threads())
         return advance(self, keep=keep)
 
@@ -543,21 +528,19 @@ def test_as_many_threads_as_asked_for_compute_and_as_many_as_before_afterwards(
     np.testing.assert_array_equal(many.final, one.final)
 
 
-def test_a_file_of_flags_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+def test_a_file_of_flags_may_begin_with_a_byte_order_mark(tmp_path):
     path = tmp_path / "flags.toml"
     path.write_text("n = 3\nm = 4\n", encoding="utf-8-sig")
     assert run(tmp_path, "--config", str(path), "--t-end", "0").final.shape == (3, 4)
 
 
-def test_a_checkpoint_needs_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_checkpoint_needs_a_file(capsys):
     said = assert_refused(simulate.main([*SMALL, "--checkpoint", "1"]), capsys, [])
     assert "--checkpoint: expected --out FILE.npz with it" in said
 
 
-def test_a_full_disk_ends_in_one_line_and_leaves_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(*_: object, **__: object) -> None:
+def test_a_full_disk_ends_in_one_line_and_leaves_no_file(tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
@@ -567,9 +550,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_file(
     assert not list(tmp_path.iterdir())
 
 
-def test_compare_tells_and_saves_every_subset(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compare_tells_and_saves_every_subset(tmp_path, capsys):
     out, picture = tmp_path / "c.npz", tmp_path / "c.png"
     argv = ["compare", *SMALL, "--lam", "0.05", "--out", str(out), "--plot", str(picture)]
     assert simulate.main(argv) == 0
@@ -585,9 +566,7 @@ def test_compare_tells_and_saves_every_subset(
     assert simulate.main(["compare", "--subsets", "some"]) == 2
 
 
-def test_the_summary_counts_what_is_there(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_summary_counts_what_is_there(tmp_path, capsys):
     W = np.zeros((4, 5))
     W[0, 0], W[1, 0], W[2, 3] = 1.0, -1.0, 1.0
     np.savez(tmp_path / "w.npz", W=W)
@@ -601,12 +580,12 @@ def test_the_summary_counts_what_is_there(
 # Through the shell -------------------------------------------------------------------------------
 
 
-def shell(*argv: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+def shell(*argv, cwd, **env):
     return subprocess.run([sys.executable, *argv], cwd=cwd, env={**os.environ, **env},
                           capture_output=True, text=True, timeout=200, check=False)  # fmt: skip
 
 
-def test_module_and_script_do_the_same(tmp_path: Path) -> None:
+def test_module_and_script_do_the_same(tmp_path):
     argv = [*SMALL, "--t-end", "3", "--out"]
     module = shell("-m", "flow.simulate", *argv, "a.npz", cwd=tmp_path, PYTHONPATH=str(ROOT))
     # Without the site's .pth files an editable install is as good as none.
@@ -618,7 +597,7 @@ def test_module_and_script_do_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(a.weights, b.weights)
 
 
-def test_help_and_complaints_do_not_wait_for_the_compiler(tmp_path: Path) -> None:
+def test_help_and_complaints_do_not_wait_for_the_compiler(tmp_path):
     listing = (
         "import sys; from flow import simulate\n"
         "try: simulate.main(sys.argv[1:])\n"
@@ -630,7 +609,7 @@ def test_help_and_complaints_do_not_wait_for_the_compiler(tmp_path: Path) -> Non
         assert said.stdout.splitlines()[-1] == "[]", said.stdout
 
 
-def test_ctrl_c_saves_what_was_reached_and_exits_with_130(tmp_path: Path) -> None:
+def test_ctrl_c_saves_what_was_reached_and_exits_with_130(tmp_path):
     # Neurons without ℓ1 and a tight tolerance: minutes of work, which the signal cuts short.
     argv = [sys.executable, "-m", "flow.simulate", "--n", "64", "--m", "64", "--lam", "1e-4",
             "--rtol", "1e-8", "--out", "run.npz", "--progress"]  # fmt: skip

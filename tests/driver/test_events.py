@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from flow import (
     FeatureBenefit,
-    Force,
     Interference,
     Regularization,
     Trajectory,
@@ -29,22 +25,20 @@ from flow.integrators.schemes import ProximalChebyshev, ProximalEuler
 from flow.results.events import Events, WeightEvents
 from tests.strategies import seeds, weights
 
-Array = NDArray[np.float64]
-
 REVIVES_AND_WINS = np.array([[0.15, -0.1], [0.08, 0.001]])
 """At λ = 0.05 the second weight of row 1 dies at once; once both rows have grown, their overlap on
 neuron 0 pushes it back to life against row 0's −0.1, and when row 1 has lost neuron 0, it wins."""
 
 
-def forces(lam: float) -> list[Force]:
+def forces(lam):
     return [FeatureBenefit(), Interference(), Regularization(lam)]
 
 
-def places(events: WeightEvents) -> list[tuple[int, int]]:
+def places(events):
     return list(zip(events.feature.tolist(), events.neuron.tolist(), strict=True))
 
 
-def test_a_weight_dies_revives_and_wins() -> None:
+def test_a_weight_dies_revives_and_wins():
     lam = 0.05
     run = integrate(forces(lam), REVIVES_AND_WINS, rtol=1e-6, events=True)
     log = run.events
@@ -58,7 +52,7 @@ def test_a_weight_dies_revives_and_wins() -> None:
 
     # While it is dead the other three weights make a smooth system; it revives when the overlap's
     # push on it passes λ.
-    def rate(_: float, y: Array) -> Array:
+    def rate(_, y):
         a, b, u = y  # W_00, −W_01, W_10
         return np.array(
             [
@@ -68,10 +62,10 @@ def test_a_weight_dies_revives_and_wins() -> None:
             ]
         )
 
-    def revives(_: float, y: Array) -> float:
+    def revives(_, y):
         return float(y[0] * y[2] * y[1] - lam)
 
-    revives.terminal = True  # type: ignore[attr-defined]
+    revives.terminal = True
     oracle = solve_ivp(rate, (0.0, 10.0), [0.15, 0.1, 0.08], rtol=1e-10, atol=1e-12, events=revives)
     assert oracle.status == 1
     assert abs(log.revivals.time[0] - oracle.t[-1]) <= log.revivals.resolution[0]
@@ -94,7 +88,7 @@ def test_a_weight_dies_revives_and_wins() -> None:
 
 @settings(max_examples=10)
 @given(W0=weights(n=(1, 4), m=(2, 16)), lam=st.sampled_from([0.01, 0.05, 0.2]))
-def test_extinction_times_are_those_of_the_exact_flow(W0: Array, lam: float) -> None:
+def test_extinction_times_are_those_of_the_exact_flow(W0, lam):
     lawful = [FeatureBenefit(), Regularization(lam)]
     flow = ExactFlow(W0, growth_constant=1.0, growth_quadratic=1.0, lam=lam)
     t_end = 3.0
@@ -120,7 +114,7 @@ def test_extinction_times_are_those_of_the_exact_flow(W0: Array, lam: float) -> 
     assert (np.diff(stepped.extinctions.time) >= 0.0).all()
 
 
-def support_from_log(W0: Array, events: Events, t: float) -> Array:
+def support_from_log(W0, events, t):
     count = (W0 != 0.0).astype(int)
     for log, change in ((events.extinctions, -1), (events.revivals, 1)):
         by_then = log.time <= t
@@ -130,7 +124,7 @@ def support_from_log(W0: Array, events: Events, t: float) -> Array:
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("how", [{}, {"scheme": ProximalEuler(), "fixed_step": 0.02}])
-def test_the_log_rebuilds_every_support_of_the_run(dtype: type, how: dict) -> None:
+def test_the_log_rebuilds_every_support_of_the_run(dtype, how):
     # From dense to sparse: fill falls from 1 to below 0.04.
     W0 = gaussian_init(32, 64, seed=3).astype(dtype)
     steps = integrate(forces(0.04), W0, t_end=60.0, **how).observables.times
@@ -150,7 +144,7 @@ def test_the_log_rebuilds_every_support_of_the_run(dtype: type, how: dict) -> No
     assert -died.sum() == log.extinctions.time.size - log.revivals.time.size
 
 
-def test_events_lie_within_the_steps_they_are_said_to_lie_in() -> None:
+def test_events_lie_within_the_steps_they_are_said_to_lie_in():
     W0 = gaussian_init(24, 96, seed=3)
     run = integrate(forces(0.02), W0, t_end=50.0, events=True, overlap_events=True)
     steps = run.observables.times
@@ -165,7 +159,7 @@ def test_events_lie_within_the_steps_they_are_said_to_lie_in() -> None:
         assert inside.mean() > 0.5
 
 
-def test_a_weight_that_goes_through_zero_dies_and_revives_at_once() -> None:
+def test_a_weight_that_goes_through_zero_dies_and_revives_at_once():
     # Row 0's small −0.02 is pushed up by 0.9²·0.6 in an overlap that λ cannot hold.
     W0 = np.array([[0.9, -0.02], [0.9, -0.6]])
     run = integrate(forces(0.01), W0, t_end=0.5, fixed_step=0.5, events=True)
@@ -178,7 +172,7 @@ def test_a_weight_that_goes_through_zero_dies_and_revives_at_once() -> None:
     assert log.revivals.value == run.final[0, 1]
 
 
-def test_logging_changes_nothing_and_is_off_unless_asked_for() -> None:
+def test_logging_changes_nothing_and_is_off_unless_asked_for():
     W0 = gaussian_init(24, 96, seed=3)
     silent = integrate(forces(0.02), W0, t_end=60.0)
     logged = integrate(forces(0.02), W0, t_end=60.0, events=True, overlap_events=True)
@@ -194,7 +188,7 @@ def test_logging_changes_nothing_and_is_off_unless_asked_for() -> None:
     assert only.overlaps.time.size == logged.events.overlaps.time.size > 0
 
 
-def test_the_log_is_saved_and_loaded(tmp_path: Path) -> None:
+def test_the_log_is_saved_and_loaded(tmp_path):
     W0 = gaussian_init(12, 24, seed=1)
     for how in ({}, {"events": True, "overlap_events": True}):
         run = integrate(forces(0.05), W0, t_end=20.0, **how)
@@ -207,7 +201,7 @@ def test_the_log_is_saved_and_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n_m", [(12, 24), (24, 96)])
-def test_signs_of_overlaps_form_chains_from_the_start_to_the_end(n_m: tuple[int, int]) -> None:
+def test_signs_of_overlaps_form_chains_from_the_start_to_the_end(n_m):
     W0 = gaussian_init(*n_m, seed=2)
     run = integrate(forces(0.02), W0, t_end=200.0, overlap_events=True)
     log = run.events.overlaps
@@ -225,7 +219,7 @@ def test_signs_of_overlaps_form_chains_from_the_start_to_the_end(n_m: tuple[int,
 
 @settings(max_examples=20)
 @given(seed=seeds)
-def test_sparse_layouts_have_the_overlaps_of_dense_ones(seed: int) -> None:
+def test_sparse_layouts_have_the_overlaps_of_dense_ones(seed):
     rng = np.random.default_rng(seed)
     W = np.where(rng.random((80, 200)) < 0.02, rng.normal(size=(80, 200)), 0.0)
     state = Field(sum_forces(forces(0.1)), 80, 200, W.dtype).init(W)
@@ -234,7 +228,7 @@ def test_sparse_layouts_have_the_overlaps_of_dense_ones(seed: int) -> None:
     np.testing.assert_allclose(np.triu(recorder._G, 1), np.triu(W @ W.T, 1), atol=1e-14)
 
 
-def test_an_overlap_changes_sign_where_the_run_says_so() -> None:
+def test_an_overlap_changes_sign_where_the_run_says_so():
     W0 = gaussian_init(6, 8, seed=4)
     run = integrate(forces(0.05), W0, t_end=5.0, fixed_step=0.02, overlap_events=True)
     log = run.events.overlaps
@@ -252,7 +246,7 @@ def test_an_overlap_changes_sign_where_the_run_says_so() -> None:
 
 
 @pytest.mark.parametrize("backend", ["numba", "exact"])
-def test_a_run_that_starts_later_logs_later(backend: str) -> None:
+def test_a_run_that_starts_later_logs_later(backend):
     W0 = gaussian_init(3, 12, seed=0)
     lawful = [FeatureBenefit(), Regularization(0.1)]
     early = integrate(lawful, W0, t_end=4.0, backend=backend, events=True).events
@@ -262,7 +256,7 @@ def test_a_run_that_starts_later_logs_later(backend: str) -> None:
 
 
 @given(seed=seeds)
-def test_ever_revived_is_membership_in_the_log(seed: int) -> None:
+def test_ever_revived_is_membership_in_the_log(seed):
     rng = np.random.default_rng(seed)
     feature, neuron = rng.integers(0, 5, 12), rng.integers(0, 4, 12)
     zeros = np.zeros(12)
@@ -275,7 +269,7 @@ def test_ever_revived_is_membership_in_the_log(seed: int) -> None:
     np.testing.assert_array_equal(log.ever_revived(*grid), expected)
 
 
-def test_what_cannot_be_logged_is_refused_with_a_remedy() -> None:
+def test_what_cannot_be_logged_is_refused_with_a_remedy():
     with pytest.raises(ValueError, match="backend='numba'"):
         integrate([FeatureBenefit()], np.ones((2, 2)), t_end=1.0, overlap_events=True)
     with pytest.raises(ValueError, match="events=True"):

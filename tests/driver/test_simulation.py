@@ -36,7 +36,7 @@ METHODS = {
 each_method = pytest.mark.parametrize("method", METHODS)
 
 
-def assert_same_run(one: Trajectory, other: Trajectory):
+def assert_same_run(one, other):
     assert one.final.tobytes() == other.final.tobytes()
     for name in ("times", "l1", "l2", "l4", "nonzeros", "dissipation"):
         a, b = getattr(one.observables, name), getattr(other.observables, name)

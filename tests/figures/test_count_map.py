@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from flow.cli.flags import InputError
 from flow.results.provenance import target, versions
 from flow.sweep import run
 from flow.sweep.config import read_config
-from flow.sweep.results import Row, Sweep, load
+from flow.sweep.results import load
 from flow.sweep.runs import Run
 from paper_figures import count_map
 from paper_figures.tools import gallery, map_table
@@ -25,11 +23,11 @@ from theory.counting import slot_mean
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Sweep:
+def shipped():
     return map_table.read()
 
 
-def cell(runs: Sequence[Run], n: int, m_over_n: int, coupling: float) -> list[Run]:
+def cell(runs, n, m_over_n, coupling):
     """The runs of one cell of the map's config, seed by seed."""
     return [
         run
@@ -43,14 +41,14 @@ def cell(runs: Sequence[Run], n: int, m_over_n: int, coupling: float) -> list[Ru
 # The table ---------------------------------------------------------------------------------------
 
 
-def test_the_table_holds_the_runs_of_its_config_each_once_with_how_it_ended(shipped: Sweep) -> None:
+def test_the_table_holds_the_runs_of_its_config_each_once_with_how_it_ended(shipped):
     runs, _ = read_config(gallery.HERE.parent / map_table.CONFIG)
     assert [row["hash"] for row in shipped.rows] == sorted(run.hash() for run in runs)
     assert all(row["status"] and row["software"] in shipped.software for row in shipped.rows)
     assert all(row["message"] for row in shipped.rows if not row["finished"])
 
 
-def test_every_cell_of_the_map_is_there_with_the_error_that_is_claimed() -> None:
+def test_every_cell_of_the_map_is_there_with_the_error_that_is_claimed():
     """0.05 to two digits; for n = 256 and m = 16n as many seeds as a morning allowed."""
     data = count_map.compute(count_map.FULL)
     assert np.all(data["runs"] + data["failed"] >= 16)
@@ -59,13 +57,11 @@ def test_every_cell_of_the_map_is_there_with_the_error_that_is_claimed() -> None
     assert np.all(data["error"][2, -1] < 0.075)
 
 
-def test_the_page_of_cells_is_that_of_the_table(shipped: Sweep) -> None:
+def test_the_page_of_cells_is_that_of_the_table(shipped):
     assert "\n".join([*map_table.page(shipped), ""]) == map_table.PAGE.read_text()
 
 
-def test_a_cell_of_the_shipped_config_is_reproduced_bit_for_bit(
-    shipped: Sweep, tmp_path: Path
-) -> None:
+def test_a_cell_of_the_shipped_config_is_reproduced_bit_for_bit(shipped, tmp_path):
     [about] = shipped.software.values()
     here = {**versions("numpy", "numba", "scipy"), "target": target()}
     if different := {name: x for name, x in here.items() if about[name] != x}:
@@ -79,7 +75,7 @@ def test_a_cell_of_the_shipped_config_is_reproduced_bit_for_bit(
         assert {**found, **dict.fromkeys(history)} == {**wanted, **dict.fromkeys(history)}
 
 
-def test_a_table_gives_back_what_was_written_failed_runs_too(tmp_path: Path) -> None:
+def test_a_table_gives_back_what_was_written_failed_runs_too(tmp_path):
     runs = [Run(n=4, m=6, lam=0.1, seed=seed, max_steps=k) for seed, k in ((0, 9999), (1, 3))]
     run(runs, tmp_path / "a.sqlite", workers=1)
     sweep, table = load(tmp_path / "a.sqlite"), tmp_path / "a.csv.xz"
@@ -93,7 +89,7 @@ def test_a_table_gives_back_what_was_written_failed_runs_too(tmp_path: Path) -> 
     assert "host" not in found.software[1]
 
 
-def pooled(rows: Sequence[Row], far: Callable[[Row], bool]) -> tuple[float, float]:
+def pooled(rows, far):
     """Sum of counts over that of the slot law's means, and its standard error.
 
     From the scatter between seeds: runs of one n, m and seed share their start.
@@ -109,7 +105,7 @@ def pooled(rows: Sequence[Row], far: Callable[[Row], bool]) -> tuple[float, floa
     return sum(map(sum, by_size.values())) / law, math.sqrt(variance) / law
 
 
-def test_the_map_says_what_its_page_says(shipped: Sweep) -> None:
+def test_the_map_says_what_its_page_says(shipped):
     """Signs of departures at three standard errors or more: a false alarm in a thousand if true."""
     rows = [row for row in shipped.finished if row["n"] >= 64]
     ratio, error = pooled(rows, lambda row: row["lam_sqrt_m_over_c"] > 0.4 and row["m"] > row["n"])
@@ -129,7 +125,7 @@ def test_the_map_says_what_its_page_says(shipped: Sweep) -> None:
     assert sum(row["malign_both_stayed"] for row in shipped.finished) == 0
 
 
-def test_a_file_that_lacks_runs_of_the_map_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_file_that_lacks_runs_of_the_map_is_refused_with_what_to_do(tmp_path):
     found = run([Run(n=4, m=6, lam=0.1)], tmp_path / "a.sqlite", workers=1)
     with pytest.raises(InputError, match=r"lacks .*go on with: python -m flow\.sweep"):
         map_table.asked_for(found)
@@ -139,8 +135,8 @@ def test_a_file_that_lacks_runs_of_the_map_is_refused_with_what_to_do(tmp_path: 
 
 
 def test_the_map_is_of_means_over_seeds_and_failures_are_counted_not_averaged(
-    tmp_path: Path,
-) -> None:
+    tmp_path,
+):
     runs = [Run(n=8, m=8, lam=0.5 / math.sqrt(8), seed=seed) for seed in range(3)]
     runs.append(replace(runs[0], seed=3, max_steps=3))
     table = tmp_path / "a.csv.xz"
@@ -157,11 +153,11 @@ def test_the_map_is_of_means_over_seeds_and_failures_are_counted_not_averaged(
 # Another method ----------------------------------------------------------------------------------
 
 
-def proximal_euler(W: np.ndarray, lam: float, step: float) -> np.ndarray:
+def proximal_euler(W, lam, step):
     """W at rest, by fixed steps of the smooth forces and of the proximal map of ℓ1; c = 1."""
     apart = ~np.eye(len(W), dtype=bool)
 
-    def smooth(W: np.ndarray) -> np.ndarray:
+    def smooth(W):
         G = W @ W.T
         return (1.0 - np.diag(G))[:, None] * W - np.where(apart & (G > 0.0), G, 0.0) @ W
 
@@ -181,8 +177,8 @@ def proximal_euler(W: np.ndarray, lam: float, step: float) -> np.ndarray:
     ("m_over_n", "coupling", "seeds"), [(1, 0.1, 40), (2, 0.0464, 30), (8, 0.2154, 20)]
 )
 def test_proximal_euler_counts_the_same_within_the_standard_error(
-    shipped: Sweep, m_over_n: int, coupling: float, seeds: int
-) -> None:
+    shipped, m_over_n, coupling, seeds
+):
     """From the same starts: what differs are races that a step of 0.05 decides otherwise."""
     runs, _ = read_config(gallery.HERE.parent / map_table.CONFIG)
     rows = {row["hash"]: row for row in shipped.rows}
@@ -200,7 +196,7 @@ def test_proximal_euler_counts_the_same_within_the_standard_error(
 # Crowds ------------------------------------------------------------------------------------------
 
 
-def test_owners_their_company_and_where_movers_end_are_counted_as_by_hand() -> None:
+def test_owners_their_company_and_where_movers_end_are_counted_as_by_hand():
     W = np.array(
         [
             [0.9, -0.1, 0.0, 0.2],  # alone on neuron 0, where two others are on its other side

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,11 +35,11 @@ TOYS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def drawn() -> dict[str, cache.Data]:
+def drawn():
     """Numbers of every figure at toy size; computed when first asked for."""
 
     class Lazy(dict[str, cache.Data]):
-        def __missing__(self, name: str) -> cache.Data:
+        def __missing__(self, name):
             module = gallery.load(name)
             self[name] = module.compute(replace(module.FAST, **TOYS.get(name, {})))
             return self[name]
@@ -52,9 +51,7 @@ def drawn() -> dict[str, cache.Data]:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_is_drawn_from_its_numbers_alone_and_twice_the_same(
-    name: str, drawn: dict[str, cache.Data], tmp_path: Path
-) -> None:
+def test_every_figure_is_drawn_from_its_numbers_alone_and_twice_the_same(name, drawn, tmp_path):
     module, data = gallery.load(name), drawn[name]
     assert all(np.asarray(values).dtype.kind in "biufU" for values in data.values())
     kept = cache.cached(tmp_path / "a.npz", lambda: data)
@@ -77,7 +74,7 @@ def test_every_figure_is_drawn_from_its_numbers_alone_and_twice_the_same(
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_axis_of_numbers_says_what_it_shows(name: str, drawn: dict[str, cache.Data]) -> None:
+def test_every_axis_of_numbers_says_what_it_shows(name, drawn):
     with style.in_style():
         picture = gallery.load(name).plot(drawn[name])
     if isinstance(picture, Figure):
@@ -89,14 +86,14 @@ def test_every_axis_of_numbers_says_what_it_shows(name: str, drawn: dict[str, ca
                 assert any(other.get_ylabel() for other in shared), name
 
 
-def test_the_gallery_is_that_of_the_modules_and_every_figure_is_there() -> None:
+def test_the_gallery_is_that_of_the_modules_and_every_figure_is_there():
     assert (gallery.HERE / "README.md").read_text() == gallery.gallery()
     for name in FIGURES:
         file = gallery.HERE / f"{name}{gallery.suffix(name)}"
         assert 0 < file.stat().st_size < 2e6
 
 
-def test_a_beginning_names_a_figure_and_a_wrong_name_is_refused() -> None:
+def test_a_beginning_names_a_figure_and_a_wrong_name_is_refused():
     assert gallery.named(["fig2"]) == ["fig2_sparsification"]
     assert gallery.named([]) == list(FIGURES)
     for wrong in ("fig9", "noise"):
@@ -105,8 +102,8 @@ def test_a_beginning_names_a_figure_and_a_wrong_name_is_refused() -> None:
 
 
 def test_the_command_makes_what_is_named_with_its_page_and_the_same_bytes_in_every_process(
-    tmp_path: Path,
-) -> None:
+    tmp_path,
+):
     found = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         command = [sys.executable, "-m", "paper_figures", "fig1", "--fast", "--pdf"]
@@ -118,7 +115,7 @@ def test_the_command_makes_what_is_named_with_its_page_and_the_same_bytes_in_eve
     assert found[0]["README.md"].decode() == gallery.gallery(fast=True)
 
 
-def test_a_name_that_is_not_known_gives_one_line_and_no_file(tmp_path: Path) -> None:
+def test_a_name_that_is_not_known_gives_one_line_and_no_file(tmp_path):
     command = [sys.executable, "-m", "paper_figures", "fig9", "--out", str(tmp_path)]
     result = subprocess.run(command, cwd=gallery.HERE.parent, capture_output=True, text=True)
     assert result.returncode == 2
@@ -129,7 +126,7 @@ def test_a_name_that_is_not_known_gives_one_line_and_no_file(tmp_path: Path) -> 
 # Numbers that are kept ---------------------------------------------------------------------------
 
 
-def test_other_parameters_other_files_and_other_names_have_other_keys(tmp_path: Path) -> None:
+def test_other_parameters_other_files_and_other_names_have_other_keys(tmp_path):
     path = tmp_path / "read.json"
     path.write_text("1")
     keys = {
@@ -142,11 +139,11 @@ def test_other_parameters_other_files_and_other_names_have_other_keys(tmp_path: 
     assert len(keys) == 5
 
 
-def test_kept_numbers_are_read_and_a_file_that_is_cut_off_is_made_again(tmp_path: Path) -> None:
+def test_kept_numbers_are_read_and_a_file_that_is_cut_off_is_made_again(tmp_path):
     path = tmp_path / "deep" / "a.npz"
     calls = []
 
-    def compute() -> cache.Data:
+    def compute():
         calls.append(1)
         return {"x": np.arange(3.0), "name": np.array("λ")}
 
@@ -166,7 +163,7 @@ def test_kept_numbers_are_read_and_a_file_that_is_cut_off_is_made_again(tmp_path
 # What the figures of one encoding say ------------------------------------------------------------
 
 
-def test_figure_2_passes_through_the_reference_points() -> None:
+def test_figure_2_passes_through_the_reference_points():
     """theory/README, section 2: the paper's m and λ, NumPy's legacy seed 0."""
     times = np.array([100.0, 1e3, 1e4, 2e4, 5e4, 1e5])
     l1, survivors = fig2_sparsification.solution(fig2_sparsification.FULL, times)
@@ -174,7 +171,7 @@ def test_figure_2_passes_through_the_reference_points() -> None:
     np.testing.assert_allclose(l1, [218.58, 90.093, 11.168, 5.2826, 1.8844, 1.4594], rtol=5e-5)
 
 
-def test_figure_2s_simulation_law_and_exact_solution_agree(drawn: dict[str, cache.Data]) -> None:
+def test_figure_2s_simulation_law_and_exact_solution_agree(drawn):
     data = drawn["fig2_sparsification"]
     t, l1, survivors = data["euler"]
     exact = np.interp(t, data["times"], data["l1"])
@@ -190,8 +187,8 @@ def test_figure_2s_simulation_law_and_exact_solution_agree(drawn: dict[str, cach
 
 
 def test_the_universal_laws_residuals_are_the_scatter_of_a_random_start(
-    drawn: dict[str, cache.Data],
-) -> None:
+    drawn,
+):
     data = drawn["universal_law"]
     for m in data["ms"]:
         time, l1, share = data[f"m{m}"]
@@ -201,7 +198,7 @@ def test_the_universal_laws_residuals_are_the_scatter_of_a_random_start(
         assert np.all(off[share > 0.5] < 0.05)
 
 
-def test_figure_6s_relative_variance_lies_within_its_bounds(drawn: dict[str, cache.Data]) -> None:
+def test_figure_6s_relative_variance_lies_within_its_bounds(drawn):
     data = drawn["fig6_relative_variance"]
     low, high = data["own"]
     slack = 1e-9
@@ -219,7 +216,7 @@ def test_figure_6s_relative_variance_lies_within_its_bounds(drawn: dict[str, cac
 # Runs to rest ------------------------------------------------------------------------------------
 
 
-def test_intervals_are_those_of_the_runs(drawn: dict[str, cache.Data]) -> None:
+def test_intervals_are_those_of_the_runs(drawn):
     data = drawn["fig3_counts"]
     for m, mean, half, seeds in data["flow"].T:
         values = data["runs"][1, data["runs"][0] == m]
@@ -233,8 +230,8 @@ def test_intervals_are_those_of_the_runs(drawn: dict[str, cache.Data]) -> None:
 
 
 def test_a_winner_that_was_largest_has_initial_rank_one_and_shares_grow_to_all(
-    drawn: dict[str, cache.Data],
-) -> None:
+    drawn,
+):
     data = drawn["winners"]
     for m in data["ms"]:
         share, half, seeds = data[f"m{m}"]
@@ -245,7 +242,7 @@ def test_a_winner_that_was_largest_has_initial_rank_one_and_shares_grow_to_all(
         assert np.all(seeds == 4)
 
 
-def test_figure_3s_table_is_whole_and_lies_where_its_statistics_say() -> None:
+def test_figure_3s_table_is_whole_and_lies_where_its_statistics_say():
     """Every run lies in the slot law's range of 99.999 %: if the law (a conjecture) were true, a
     false alarm in 400 tables of 256 runs."""
     p = fig3_counts.FULL
@@ -263,7 +260,7 @@ def test_figure_3s_table_is_whole_and_lies_where_its_statistics_say() -> None:
         assert row["t"] > 1 / p.lam
 
 
-def test_a_table_of_a_sweep_says_what_its_runs_say(tmp_path: Path) -> None:
+def test_a_table_of_a_sweep_says_what_its_runs_say(tmp_path):
     runs = [Run(n=4, m=6, lam=0.1, seed=seed) for seed in range(2)]
     run(runs, tmp_path / "a.sqlite", workers=1)
     assert fig3_table.write(tmp_path / "a.sqlite", tmp_path / "a.json") == 2
@@ -271,7 +268,7 @@ def test_a_table_of_a_sweep_says_what_its_runs_say(tmp_path: Path) -> None:
     assert "host" not in (tmp_path / "a.json").read_text()
 
 
-def test_a_run_that_does_not_come_to_rest_is_not_counted() -> None:
+def test_a_run_that_does_not_come_to_rest_is_not_counted():
     with pytest.raises(RuntimeError, match="comes to rest"):
         fig3_table.run_all([Run(n=4, m=6, lam=0.1, max_steps=3)])
 
@@ -280,8 +277,8 @@ def test_a_run_that_does_not_come_to_rest_is_not_counted() -> None:
 
 
 def test_every_simulated_pair_ends_with_the_larger_weight_alone(
-    drawn: dict[str, cache.Data],
-) -> None:
+    drawn,
+):
     data = drawn["malign_collision"]
     start, end = data["paths"][:, 0], data["paths"][:, -1]
     winner = np.argmax(start, axis=1)
@@ -291,21 +288,21 @@ def test_every_simulated_pair_ends_with_the_larger_weight_alone(
     assert list(data["kinds"]) == ["saddle", "repeller"]
 
 
-def test_races_take_the_time_of_the_closed_form(drawn: dict[str, cache.Data]) -> None:
+def test_races_take_the_time_of_the_closed_form(drawn):
     lam, _, died, slow, first = drawn["malign_collision"]["races"].T
     # First order: an error O(λ) in λT ~ 1, where leading order is off by O(1/c) in T.
     np.testing.assert_allclose(first, died, rtol=0.01)
     assert np.all(np.abs(slow - died)[lam == 0.1] > 3 * np.abs(first - died)[lam == 0.1])
 
 
-def test_the_plateau_is_that_of_another_method() -> None:
+def test_the_plateau_is_that_of_another_method():
     """theory/README, section 3: a fixed-step proximal Euler run at n = m = 64, λ = 0.004."""
     data = plateau.compute(replace(plateau.FULL, m_over_n=(1,)))
     on = np.interp([0.3, 0.5, 0.7, 0.9], data["time"], data["ratio1"][0])
     np.testing.assert_allclose(on, [35.8, 31.4, 14.5, 3.9], rtol=0.02)
 
 
-def test_the_plateau_stands_on_the_pairs_that_are_held_and_falls_with_them() -> None:
+def test_the_plateau_stands_on_the_pairs_that_are_held_and_falls_with_them():
     """Never below their bound by more than 3 % of n (a conjecture, see free_directions), and on it
     once the pairs let go."""
     data = plateau.compute(replace(plateau.FULL, m_over_n=(1,)))
@@ -318,7 +315,7 @@ def test_the_plateau_stands_on_the_pairs_that_are_held_and_falls_with_them() -> 
     assert bound[-1] == 1.0
 
 
-def test_without_interference_non_zeros_follow_the_universal_law() -> None:
+def test_without_interference_non_zeros_follow_the_universal_law():
     data = plateau.compute(replace(plateau.FULL, m_over_n=(8,)))
     law = np.interp(data["time"], *data["law8"])
     many = (law > 30) & (data["time"] > 0.02)
@@ -329,8 +326,8 @@ def test_without_interference_non_zeros_follow_the_universal_law() -> None:
 
 
 def test_figure_1_ends_with_one_neuron_for_each_feature_and_one_shared_by_both_signs(
-    drawn: dict[str, cache.Data],
-) -> None:
+    drawn,
+):
     W0, W = drawn["fig1_network"]["W"]
     assert np.all(W0 != 0)
     assert np.all(np.count_nonzero(W, axis=1) == 1)
@@ -339,7 +336,7 @@ def test_figure_1_ends_with_one_neuron_for_each_feature_and_one_shared_by_both_s
     assert np.sort(np.sign(W[:, shared][W[:, shared] != 0])).tolist() == [-1.0, 1.0]
 
 
-def test_the_film_begins_at_the_start_and_ends_settled(drawn: dict[str, cache.Data]) -> None:
+def test_the_film_begins_at_the_start_and_ends_settled(drawn):
     data = drawn["animation"]
     assert data["times"][0] == 0.0
     assert np.all(np.diff(data["times"]) > 0)
@@ -353,7 +350,7 @@ def test_the_film_begins_at_the_start_and_ends_settled(drawn: dict[str, cache.Da
 # What was measured by benchmarks -----------------------------------------------------------------
 
 
-def test_figure_4s_flow_ends_where_the_papers_curves_do(drawn: dict[str, cache.Data]) -> None:
+def test_figure_4s_flow_ends_where_the_papers_curves_do(drawn):
     data = drawn["fig4_noise"]
     np.testing.assert_array_equal(data["bipolar_sigma"], data["published"][:, 0])
     for name in ("flow", "sgd"):
@@ -365,7 +362,7 @@ def test_figure_4s_flow_ends_where_the_papers_curves_do(drawn: dict[str, cache.D
     assert float(data["simplex"]) == pytest.approx(0.794, abs=1e-3)
 
 
-def test_figure_5_collapses_above_the_critical_strength(drawn: dict[str, cache.Data]) -> None:
+def test_figure_5_collapses_above_the_critical_strength(drawn):
     data = drawn["fig5_strength"]
     critical = float(data["critical"])
     assert critical == pytest.approx(8 / (3 * np.sqrt(3)))
@@ -383,8 +380,8 @@ def test_figure_5_collapses_above_the_critical_strength(drawn: dict[str, cache.D
 
 
 def test_figure_7s_flow_leaves_one_encoding_stuck_as_the_simplex_says(
-    drawn: dict[str, cache.Data],
-) -> None:
+    drawn,
+):
     data = drawn["fig7_stuck"]
     sparse, stuck = data["ideal"]
     ends = np.sort(data["flow"][:, -1])
@@ -392,7 +389,7 @@ def test_figure_7s_flow_leaves_one_encoding_stuck_as_the_simplex_says(
     np.testing.assert_allclose(np.sum(data["final"] ** 4, axis=1), data["flow"][:, -1], atol=1e-3)
 
 
-def test_the_smaller_the_learning_rate_the_closer_to_the_flow(drawn: dict[str, cache.Data]) -> None:
+def test_the_smaller_the_learning_rate_the_closer_to_the_flow(drawn):
     data = drawn["learning_rate"]
     assert np.all(np.diff(data["rates"]) < 0)
     off = np.abs(data["sgd"][:, 0] - data["flow"][0]).max(axis=1)
@@ -402,7 +399,7 @@ def test_the_smaller_the_learning_rate_the_closer_to_the_flow(drawn: dict[str, c
     assert data["flow"][0, -1] - data["flow"][0, 0] > 0.5
 
 
-def test_work_and_precision_are_the_benchmarks_rows(drawn: dict[str, cache.Data]) -> None:
+def test_work_and_precision_are_the_benchmarks_rows(drawn):
     data = drawn["work_precision"]
     rows = benchmark_results.part("benchmarks/results.json", "precision")["rows"]
     assert [str(name) for name in data["method"]] == [row[0] for row in rows]
@@ -411,7 +408,7 @@ def test_work_and_precision_are_the_benchmarks_rows(drawn: dict[str, cache.Data]
         assert error == row[6] or (np.isnan(error) and row[6] == "not finished")
 
 
-def test_a_measurement_that_is_missing_says_how_to_make_it() -> None:
+def test_a_measurement_that_is_missing_says_how_to_make_it():
     with pytest.raises(KeyError, match=r"python -m benchmarks\.noise nothing"):
         benchmark_results.part("benchmarks/findings/noise.json", "nothing")
     assert np.isnan(benchmark_results.array([None, 1.0])[0])

@@ -37,12 +37,12 @@ def test_every_registered_force_has_an_example_here():
     assert set(Force.registry) == set(EXAMPLES)
 
 
-def with_strength(force: Force, strength: float) -> Force:
+def with_strength(force, strength):
     name = next(name for name in ("strength", "lam", "mu") if hasattr(force, name))
     return replace(force, **{name: strength})
 
 
-def from_slots(force: Force, W: np.ndarray) -> np.ndarray:
+def from_slots(force, W):
     """The rate as the integrators put it together."""
     slots = sum_forces([force])
     field = Field(slots, *W.shape, W.dtype)

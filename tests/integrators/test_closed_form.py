@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy import integrate, special
 
 import flow.integrators.closed_form
 from flow.integrators.closed_form import ExactFlow
 from tests.strategies import log_uniform, regularization_strengths, weights
 
-Law = tuple[float, float, float]
 LAWS = [
     pytest.param((1.0, 1.0), id="benefit"),
     pytest.param((4.0, 4.0), id="the loss's own benefit"),
@@ -29,21 +27,21 @@ LAWS = [
 ]
 
 
-def exact(W0: NDArray, law: Law) -> ExactFlow:
+def exact(W0, law):
     g0, g1, lam = law
     return ExactFlow(W0, growth_constant=g0, growth_quadratic=g1, lam=lam)
 
 
-def literal(w0: NDArray, law: Law, t_end: float) -> tuple[NDArray, NDArray]:
+def literal(w0, law, t_end):
     """SciPy on the displayed equation, restarted at every extinction: w(t_end), extinctions."""
     g0, g1, lam = law
     u, t = np.abs(w0), 0.0
     extinct = np.where(u > 0.0, np.inf, 0.0)
 
-    def smallest(_: float, y: NDArray) -> float:
+    def smallest(_, y):
         return float(y.min())
 
-    smallest.terminal, smallest.direction = True, -1  # type: ignore[attr-defined]
+    smallest.terminal, smallest.direction = True, -1
     while t < t_end and (alive := np.flatnonzero(u > 0.0)).size:
         solution = integrate.solve_ivp(
             lambda _, y: (g0 - g1 * (y @ y)) * y - lam,
@@ -57,13 +55,13 @@ def literal(w0: NDArray, law: Law, t_end: float) -> tuple[NDArray, NDArray]:
     return np.sign(w0) * u, extinct
 
 
-def speed(w: NDArray, law: Law) -> float:
+def speed(w, law):
     g0, g1, lam = law
     rate = (g0 - g1 * (w**2).sum(axis=1, keepdims=True)) * w - lam * np.sign(w)
     return float(np.abs(rate).max())
 
 
-def figure_two(m: int = 10**5) -> NDArray:
+def figure_two(m=10**5):
     draws = np.random.RandomState(0).normal(0.0, 0.9 / math.sqrt(m), (1, m))
     return np.abs(draws)
 
@@ -75,9 +73,7 @@ def figure_two(m: int = 10**5) -> NDArray:
     lam=st.one_of(st.just(0.0), regularization_strengths(1e-3, 1.0)),
     t=log_uniform(0.01, 5.0),
 )
-def test_rows_and_extinctions_are_those_of_scipy_on_the_literal_field(
-    growth: tuple[float, float], W0: NDArray, lam: float, t: float
-) -> None:
+def test_rows_and_extinctions_are_those_of_scipy_on_the_literal_field(growth, W0, lam, t):
     law = (*growth, lam)
     flow_ = exact(W0, law)
     for i, row in enumerate(W0):
@@ -88,7 +84,7 @@ def test_rows_and_extinctions_are_those_of_scipy_on_the_literal_field(
         np.testing.assert_allclose(ours, extinct, rtol=1e-9, atol=1e-9)
 
 
-def test_a_whole_race_ends_when_scipy_says() -> None:
+def test_a_whole_race_ends_when_scipy_says():
     rng = np.random.default_rng(3)
     w0 = rng.normal(0.0, 0.9 / math.sqrt(40), 40)
     _, extinct = literal(w0, (1.0, 1.0, 0.01), 1e4)
@@ -98,7 +94,7 @@ def test_a_whole_race_ends_when_scipy_says() -> None:
 
 @settings(max_examples=20)
 @given(W0=weights(n=(1, 3), m=(2, 2000)), lam=regularization_strengths(1e-3, 0.6))
-def test_order_and_signs_are_kept_and_the_smaller_dies_first(W0: NDArray, lam: float) -> None:
+def test_order_and_signs_are_kept_and_the_smaller_dies_first(W0, lam):
     flow_ = exact(W0, (1.0, 1.0, lam))
     for i, row in enumerate(np.abs(W0)):
         order = np.argsort(row)
@@ -120,9 +116,7 @@ def test_order_and_signs_are_kept_and_the_smaller_dies_first(W0: NDArray, lam: f
     lam=st.one_of(st.just(0.0), regularization_strengths(1e-3, 0.6)),
     growth=st.sampled_from([(1.0, 1.0), (-0.2, 1.0), (0.0, 0.0), (0.5, 0.0)]),
 )
-def test_observables_are_those_of_the_weights(
-    W0: NDArray, lam: float, growth: tuple[float, float]
-) -> None:
+def test_observables_are_those_of_the_weights(W0, lam, growth):
     flow_ = exact(W0, (*growth, lam))
     times = [0.0, 0.1, 1.0, 7.0]
     seen = flow_.observables(times)
@@ -134,7 +128,7 @@ def test_observables_are_those_of_the_weights(
         assert (seen["nonzeros"][k] == np.count_nonzero(u, axis=1)).all()
 
 
-def test_the_l1_norm_falls_as_appendix_b_says() -> None:
+def test_the_l1_norm_falls_as_appendix_b_says():
     """-d||W||_1/dt = lam m' - c (1 - ||W||^2) ||W||_1, by differences that meet no extinction."""
     c, lam, h = 4.0, 1e-2, 1e-4
     rng = np.random.default_rng(0)
@@ -152,7 +146,7 @@ def test_the_l1_norm_falls_as_appendix_b_says() -> None:
 
 @settings(max_examples=20)
 @given(W0=weights(n=(1, 2), m=(2, 60), scale=(0.7, 1.3)), lam=regularization_strengths(1e-3, 0.05))
-def test_one_survivor_comes_to_rest_at_the_stable_root(W0: NDArray, lam: float) -> None:
+def test_one_survivor_comes_to_rest_at_the_stable_root(W0, lam):
     c = 4.0
     root = 2 / math.sqrt(3) * math.cos(math.acos(-3 * math.sqrt(3) * lam / (2 * c)) / 3)
     end = exact(W0, (c, c, lam)).weights(1e7)
@@ -164,8 +158,8 @@ def test_one_survivor_comes_to_rest_at_the_stable_root(W0: NDArray, lam: float) 
 
 @pytest.mark.parametrize("excess", [1e-6, 1e-3, 1.0])
 def test_above_the_critical_strength_a_row_dies_at_the_time_of_the_quadrature(
-    excess: float,
-) -> None:
+    excess,
+):
     critical = 2 / (3 * math.sqrt(3))
     lam, u0 = critical * (1 + excess), 0.9
     flow_ = exact(np.array([[-u0]]), (1.0, 1.0, lam))
@@ -180,7 +174,7 @@ def test_above_the_critical_strength_a_row_dies_at_the_time_of_the_quadrature(
     assert np.isinf(exact(np.array([[u0]]), (1.0, 1.0, critical * 0.999)).extinction_times()[0])
 
 
-def test_a_weight_below_the_death_threshold_dies_and_one_above_it_wins() -> None:
+def test_a_weight_below_the_death_threshold_dies_and_one_above_it_wins():
     lam = 0.1
     threshold = 2 / math.sqrt(3) * math.sin(math.asin(3 * math.sqrt(3) * lam / 2) / 3)
     below = exact(np.array([[threshold * (1 - 1e-6)]]), (1.0, 1.0, lam)).extinction_times()
@@ -189,7 +183,7 @@ def test_a_weight_below_the_death_threshold_dies_and_one_above_it_wins() -> None
     assert np.isinf(above[0])
 
 
-def test_equal_weights_stay_tied_and_rest_at_the_saddle() -> None:
+def test_equal_weights_stay_tied_and_rest_at_the_saddle():
     W0 = np.array([[0.4, -0.4, 0.1, 0.4, 0.0]])
     flow_ = exact(W0, (1.0, 1.0, 0.05))
     for t in (0.5, 5.0, 500.0):
@@ -205,7 +199,7 @@ def test_equal_weights_stay_tied_and_rest_at_the_saddle() -> None:
 
 
 @pytest.mark.parametrize("gap", [1e-3, 1e-7, 1e-12])
-def test_the_two_way_race_takes_its_closed_form_time_however_close(gap: float) -> None:
+def test_the_two_way_race_takes_its_closed_form_time_however_close(gap):
     lam = 1e-7
     a, b = math.sqrt(0.5) + gap / 2, math.sqrt(0.5) - gap / 2
     a, b = a / math.hypot(a, b), b / math.hypot(a, b)
@@ -222,9 +216,7 @@ def test_the_two_way_race_takes_its_closed_form_time_however_close(gap: float) -
     lam=regularization_strengths(1e-3, 0.3),
     t=log_uniform(0.01, 3.0),
 )
-def test_stopping_and_restarting_changes_nothing(
-    growth: tuple[float, float], W0: NDArray, lam: float, t: float
-) -> None:
+def test_stopping_and_restarting_changes_nothing(growth, W0, lam, t):
     law = (*growth, lam)
     whole = exact(W0, law)
     again = exact(whole.weights(t), law).weights(2 * t)
@@ -233,18 +225,14 @@ def test_stopping_and_restarting_changes_nothing(
 
 @settings(max_examples=12)
 @given(W0=weights(m=(1, 300)), lam=regularization_strengths(1e-3, 0.3), t=log_uniform(0.1, 30.0))
-def test_the_convention_c_only_rescales_strength_and_time(
-    W0: NDArray, lam: float, t: float
-) -> None:
+def test_the_convention_c_only_rescales_strength_and_time(W0, lam, t):
     here, there = exact(W0, (4.0, 4.0, lam)), exact(W0, (1.0, 1.0, lam / 4))
     np.testing.assert_allclose(here.weights(t), there.weights(4 * t), rtol=0.0, atol=1e-9)
 
 
 @pytest.mark.parametrize(("n", "m"), [(33, 1001), (1, 70_001)])
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
-def test_the_number_of_threads_changes_no_bit(
-    n: int, m: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_number_of_threads_changes_no_bit(n, m, monkeypatch):
     monkeypatch.setattr(flow.integrators.closed_form, "MANY_WEIGHTS", 0)
     monkeypatch.setattr(flow.integrators.closed_form, "MANY_ROWS", 0)
     W0 = np.random.default_rng(1).normal(0.0, 0.9 / math.sqrt(m), (n, m))
@@ -263,7 +251,7 @@ def test_the_number_of_threads_changes_no_bit(
         assert one.tobytes() == two.tobytes()
 
 
-def test_figure_two_of_the_paper_is_reproduced_in_closed_form() -> None:
+def test_figure_two_of_the_paper_is_reproduced_in_closed_form():
     """theory/README, end of section 2, and the finishing time under section 2's reduction."""
     flow_ = exact(figure_two(), (1.0, 1.0, 1e-5))
     seen = flow_.observables([100, 1e3, 1e4, 2e4, 5e4, 1e5])
@@ -273,17 +261,17 @@ def test_figure_two_of_the_paper_is_reproduced_in_closed_form() -> None:
     assert np.sort(flow_.extinction_times())[-2] == pytest.approx(181_720.02, abs=0.05)
 
 
-def test_figure_two_agrees_with_scipy_on_the_two_scalars() -> None:
+def test_figure_two_agrees_with_scipy_on_the_two_scalars():
     """Another solver, another form (norm and shift, in time), prefix sums instead of ours."""
     lam, times = 1e-5, [100.0, 1e3, 1e4, 2e4, 5e4, 1e5]
     a = np.sort(figure_two()[0])[::-1]
     first, second = np.cumsum(a), np.cumsum(a * a)
 
-    def scalars(S: float) -> tuple[float, float]:
+    def scalars(S):
         k = int(np.searchsorted(-a, -S)) - 1
         return first[k] - (k + 1) * S, second[k] - 2 * S * first[k] + (k + 1) * S * S
 
-    def rate(_: float, y: NDArray) -> list[float]:
+    def rate(_, y):
         P, Q = scalars(y[1])
         return [(1 - y[0] ** 2) * y[0] - lam * P / math.sqrt(Q), lam * math.sqrt(Q) / y[0]]
 
@@ -298,7 +286,7 @@ def test_figure_two_agrees_with_scipy_on_the_two_scalars() -> None:
     np.testing.assert_allclose(seen["l2"][:, 0], N, rtol=1e-8)
 
 
-def test_zeros_stay_zero_and_start_and_dtype_are_kept() -> None:
+def test_zeros_stay_zero_and_start_and_dtype_are_kept():
     W0 = np.array([[0.0, 0.0, 0.0], [0.5, 0.0, -1e-30], [1.0, 0.9, 0.8]])
     for law in [(1.0, 1.0, 0.1), (0.0, 0.0, 0.1), (1.0, 1.0, 0.0), (-1.0, 0.0, 0.0)]:
         flow_ = exact(W0, law)
@@ -321,9 +309,7 @@ def test_zeros_stay_zero_and_start_and_dtype_are_kept() -> None:
     lam=st.one_of(st.just(0.0), regularization_strengths(1e-3, 0.3)),
     share=log_uniform(1e-6, 0.9),
 )
-def test_the_stationary_time_is_the_first_at_which_all_is_quiet(
-    growth: tuple[float, float], W0: NDArray, lam: float, share: float
-) -> None:
+def test_the_stationary_time_is_the_first_at_which_all_is_quiet(growth, W0, lam, share):
     law = (*growth, lam)
     flow_, limit = exact(W0, law), share * speed(W0, law)
     time = flow_.stationary_time(limit)
@@ -338,7 +324,7 @@ def test_the_stationary_time_is_the_first_at_which_all_is_quiet(
 
 
 @pytest.mark.parametrize("g1", [0.0, 1e-3])
-def test_rows_must_be_quiet_together_and_a_dying_weight_is_not(g1: float) -> None:
+def test_rows_must_be_quiet_together_and_a_dying_weight_is_not(g1):
     """A weight below 0.15 is faster than the limit; the rows have theirs one after the other."""
     law, limit = (0.1, g1, 0.1), 0.085
     W0 = np.array([[0.1, 0.0], [0.9, -0.2]])
@@ -348,7 +334,7 @@ def test_rows_must_be_quiet_together_and_a_dying_weight_is_not(g1: float) -> Non
     assert flow_.stationary_time(limit) == pytest.approx(second, rel=1e-12)
 
 
-def test_regularization_alone_is_done_when_the_largest_weight_is() -> None:
+def test_regularization_alone_is_done_when_the_largest_weight_is():
     W0 = np.array([[0.5, -2.0], [1.5, 0.1]])
     flow_ = exact(W0, (0.0, 0.0, 0.25))
     assert flow_.stationary_time(0.01) == pytest.approx(8.0, rel=1e-14)
@@ -368,14 +354,14 @@ def test_regularization_alone_is_done_when_the_largest_weight_is() -> None:
         (np.ones((2, 3)), {"growth_constant": np.nan}, "growth_constant"),
     ],
 )
-def test_what_is_not_a_flow_is_refused(W0: NDArray, changes: dict[str, float], says: str) -> None:
+def test_what_is_not_a_flow_is_refused(W0, changes, says):
     law = {"growth_constant": 1.0, "growth_quadratic": 1.0, "lam": 0.1} | changes
     with pytest.raises(ValueError, match=says):
         ExactFlow(W0, **law)
 
 
 @pytest.mark.parametrize("t", [-1.0, math.inf, math.nan])
-def test_times_before_the_start_or_beyond_all_are_refused(t: float) -> None:
+def test_times_before_the_start_or_beyond_all_are_refused(t):
     flow_ = exact(np.ones((1, 2)), (1.0, 1.0, 0.1))
     with pytest.raises(ValueError, match="expected finite times >= 0"):
         flow_.weights(t)
@@ -384,13 +370,13 @@ def test_times_before_the_start_or_beyond_all_are_refused(t: float) -> None:
 
 
 @pytest.mark.long
-def test_ten_million_weights_follow_the_universal_law() -> None:
+def test_ten_million_weights_follow_the_universal_law():
     """theory/README, section 2, Gaussian starts: leading order, so within 0.3 % at this lam
     sqrt(m)."""
     m, lam = 10**7, 1e-6
     W0 = np.random.default_rng(0).normal(0.0, 0.9 / math.sqrt(m), (1, m))
 
-    def q(x: float) -> float:
+    def q(x):
         tail = 0.5 * special.erfc(x / math.sqrt(2))
         return 2 * ((1 + x * x) * tail - x * math.exp(-x * x / 2) / math.sqrt(2 * math.pi))
 

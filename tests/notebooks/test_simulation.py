@@ -1,7 +1,6 @@
 """Stepping, looking, branching and going on, as one does it in a notebook."""
 
 import os
-from pathlib import Path
 from textwrap import dedent
 
 import nbclient
@@ -55,7 +54,7 @@ CELLS = [
 
 
 @pytest.mark.long
-def test_a_notebook_steps_looks_branches_and_goes_on(tmp_path: Path):
+def test_a_notebook_steps_looks_branches_and_goes_on(tmp_path):
     cells = [nbformat.v4.new_code_cell(dedent(cell).strip()) for cell in CELLS]
     notebook = nbformat.v4.new_notebook(cells=cells)
     client = nbclient.NotebookClient(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from flow import Trajectory, simulate
 from flow.pictures import plots
@@ -19,7 +16,7 @@ from tests.strategies import sparse_weights
 SMALL = ["--n", "6", "--m", "8", "--lam", "0.05", "--quiet"]
 
 
-def drawn(W: NDArray) -> dict[tuple[str, bool], NDArray]:
+def drawn(W):
     """Segments by colour and whether they are solid; every collection once."""
     axis = Figure().subplots()
     plots.draw_bipartite(axis, W)
@@ -31,7 +28,7 @@ def drawn(W: NDArray) -> dict[tuple[str, bool], NDArray]:
     return found
 
 
-def test_a_shared_neuron_stands_between_its_features_and_the_others_level_with_theirs() -> None:
+def test_a_shared_neuron_stands_between_its_features_and_the_others_level_with_theirs():
     W = np.zeros((4, 9))
     W[0, 5], W[1, 2], W[3, 5] = 1.0, -0.9, -0.8  # feature 2 is dead
     found = drawn(W)
@@ -42,7 +39,7 @@ def test_a_shared_neuron_stands_between_its_features_and_the_others_level_with_t
     np.testing.assert_allclose(found[plots.ALONE, False], [[[0, 0.625], [1, 0.625]]])
 
 
-def test_few_sharing_features_get_half_of_the_room() -> None:
+def test_few_sharing_features_get_half_of_the_room():
     W = np.zeros((10, 10))
     W[np.arange(8), np.arange(8)] = 1.0
     W[[8, 9], 8] = 1.0, -1.0
@@ -53,7 +50,7 @@ def test_few_sharing_features_get_half_of_the_room() -> None:
 
 @settings(max_examples=30)
 @given(W=sparse_weights())
-def test_every_weight_is_a_line_in_the_colour_of_its_neuron(W: NDArray) -> None:
+def test_every_weight_is_a_line_in_the_colour_of_its_neuron(W):
     found = drawn(W)
     shared = np.count_nonzero(W, axis=0) >= 2
     for colour, columns in ((plots.ALONE, ~shared), (plots.SHARED, shared)):
@@ -63,7 +60,7 @@ def test_every_weight_is_a_line_in_the_colour_of_its_neuron(W: NDArray) -> None:
             assert ((segments[..., 1] > 0.0) & (segments[..., 1] < 1.0)).all()
 
 
-def test_of_too_many_weights_the_largest_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_too_many_weights_the_largest_are_drawn(monkeypatch):
     monkeypatch.setattr(plots, "MOST_LINES", 3)
     W = np.array([[0.1, 0.9], [0.8, -0.7]])
     axis = Figure().subplots()
@@ -75,7 +72,7 @@ def test_of_too_many_weights_the_largest_are_drawn(monkeypatch: pytest.MonkeyPat
     assert sorted(ends) == [0.25, 0.75]  # 0.8 and 0.9: with 0.1 one neuron would come twice
 
 
-def test_the_command_line_draws_it_once(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_command_line_draws_it_once(tmp_path, capsys):
     picture = tmp_path / "who.png"
     assert simulate.main([*SMALL, "--bipartite", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -85,9 +82,7 @@ def test_the_command_line_draws_it_once(tmp_path: Path, capsys: pytest.CaptureFi
     assert "expected a single run" in capsys.readouterr().err
 
 
-def test_a_run_with_a_census_saves_its_log_and_says_what_is_in_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_run_with_a_census_saves_its_log_and_says_what_is_in_it(tmp_path, capsys):
     out = tmp_path / "run.npz"
     assert simulate.main([*SMALL[:-1], "--census", "--out", str(out)]) == 0
     said = capsys.readouterr().out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from flow import (
     FeatureBenefit,
     Interference,
     Regularization,
-    Trajectory,
     gaussian_init,
     integrate,
     simulate,
@@ -24,14 +22,13 @@ from flow import (
 from flow.driver.filming import FRAMES, KEPT_BYTES, FilmRecorder
 from flow.pictures import plots
 from flow.pictures.law import closed_form
-from flow.results.film import Film
 from theory.universal import universal_law_at
 
 N, M, LAM = 24, 32, 0.05
 
 
 @pytest.fixture(scope="module")
-def drawn() -> tuple[Trajectory, Film]:
+def drawn():
     traj = integrate(
         [FeatureBenefit(), Interference(), Regularization(LAM)],
         gaussian_init(N, M, seed=1),
@@ -43,8 +40,8 @@ def drawn() -> tuple[Trajectory, Film]:
 
 
 def test_a_film_starts_at_the_start_ends_at_the_end_and_is_increasing(
-    drawn: tuple[Trajectory, Film],
-) -> None:
+    drawn,
+):
     traj, film = drawn
     assert film.times[0] == 0.0
     assert film.times[-1] == traj.times[-1]
@@ -53,7 +50,7 @@ def test_a_film_starts_at_the_start_ends_at_the_end_and_is_increasing(
     np.testing.assert_array_equal(film.weights[-1], traj.final.astype(np.float32))
 
 
-def test_a_long_film_stays_even_in_log_time_and_small() -> None:
+def test_a_long_film_stays_even_in_log_time_and_small():
     recorder = FilmRecorder(1, 1)
     times = np.geomspace(1e-3, 1e6, 5000)
     for t in [0.0, *times]:
@@ -65,7 +62,7 @@ def test_a_long_film_stays_even_in_log_time_and_small() -> None:
     assert steps.max() < 3.0 * np.median(steps)
 
 
-def test_a_film_of_wide_weights_keeps_some_rows_only() -> None:
+def test_a_film_of_wide_weights_keeps_some_rows_only():
     W = np.zeros((1000, 10_000), np.float32)
     recorder = FilmRecorder(*W.shape)
     recorder.add(0.0, lambda: W)
@@ -76,8 +73,8 @@ def test_a_film_of_wide_weights_keeps_some_rows_only() -> None:
 
 
 def test_weights_are_drawn_as_they_were_in_the_colour_of_their_fate(
-    drawn: tuple[Trajectory, Film],
-) -> None:
+    drawn,
+):
     traj, film = drawn
     axis = plots.single_run(traj, film, None).axes[0]
     collections = [c for c in axis.collections if isinstance(c, LineCollection)]
@@ -98,7 +95,7 @@ def test_weights_are_drawn_as_they_were_in_the_colour_of_their_fate(
     assert all(np.isnan(line[-1, 1]) or line[-1, 1] == 0.0 for line in lost)
 
 
-def test_norms_and_energies_are_those_of_the_run(drawn: tuple[Trajectory, Film]) -> None:
+def test_norms_and_energies_are_those_of_the_run(drawn):
     traj, film = drawn
     _, norms, energies, *_ = plots.single_run(traj, film, None).axes
     seen = traj.observables
@@ -119,8 +116,8 @@ def test_norms_and_energies_are_those_of_the_run(drawn: tuple[Trajectory, Film])
 
 
 def test_the_law_is_the_closed_form_and_says_that_interference_is_off(
-    drawn: tuple[Trajectory, Film],
-) -> None:
+    drawn,
+):
     traj, film = drawn
     law = closed_form(traj)
     assert law is not None
@@ -136,7 +133,7 @@ def test_the_law_is_the_closed_form_and_says_that_interference_is_off(
         assert set(line.get_ydata()) <= set(values)
 
 
-def test_the_law_fits_runs_without_interference_within_its_accuracy() -> None:
+def test_the_law_fits_runs_without_interference_within_its_accuracy():
     m, lam = 4096, 1e-3
     traj = integrate(
         [FeatureBenefit(), Regularization(lam)],
@@ -164,12 +161,12 @@ def test_the_law_fits_runs_without_interference_within_its_accuracy() -> None:
         ([FeatureBenefit(0.1), Regularization(LAM)], 1.0),
     ],
 )
-def test_no_law_is_drawn_where_none_applies(forces: list, scale: float) -> None:
+def test_no_law_is_drawn_where_none_applies(forces, scale):
     traj = integrate(forces, gaussian_init(4, 8, seed=0), t_end=1.0, metadata={"scale": scale})
     assert closed_form(traj) is None
 
 
-def test_the_last_panel_shows_w_with_winners_in_order(drawn: tuple[Trajectory, Film]) -> None:
+def test_the_last_panel_shows_w_with_winners_in_order(drawn):
     traj, film = drawn
     axis = plots.single_run(traj, film, None).axes[3]
     W = traj.final
@@ -184,7 +181,7 @@ def test_the_last_panel_shows_w_with_winners_in_order(drawn: tuple[Trajectory, F
     assert f"{used} of {M}" in axis.get_xlabel()
 
 
-def test_pooling_keeps_the_largest_weight_of_every_pixel() -> None:
+def test_pooling_keeps_the_largest_weight_of_every_pixel():
     W = np.random.default_rng(0).normal(size=(300, 7))
     small = plots.pooled(W, 10)
     assert small.shape == (10, 7)
@@ -197,9 +194,7 @@ def test_pooling_keeps_the_largest_weight_of_every_pixel() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
-def test_figures_are_written_whole_or_not_at_all(
-    drawn: tuple[Trajectory, Film], tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_figures_are_written_whole_or_not_at_all(drawn, tmp_path, suffix, monkeypatch):
     traj, film = drawn
     figure = plots.single_run(traj, film, None)
     path = tmp_path / f"run{suffix}"
@@ -213,7 +208,7 @@ def test_figures_are_written_whole_or_not_at_all(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_picture_is_readable_on_a_phone(drawn: tuple[Trajectory, Film], tmp_path: Path) -> None:
+def test_a_picture_is_readable_on_a_phone(drawn, tmp_path):
     traj, film = drawn
     figure = plots.single_run(traj, film, None)
     path = tmp_path / "run.png"
@@ -226,7 +221,7 @@ def test_a_picture_is_readable_on_a_phone(drawn: tuple[Trajectory, Film], tmp_pa
     assert all(text.get_fontsize() / 72.0 / figure.get_figwidth() >= 0.018 for text in texts)
 
 
-def test_colours_differ_in_grey() -> None:
+def test_colours_differ_in_grey():
     from matplotlib.colors import to_rgb
 
     weights = np.array([0.2126, 0.7152, 0.0722])
@@ -237,9 +232,7 @@ def test_colours_differ_in_grey() -> None:
     assert signed[1] - signed[2] > 0.2
 
 
-def test_a_gif_has_the_frames_of_the_film(
-    drawn: tuple[Trajectory, Film], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gif_has_the_frames_of_the_film(drawn, tmp_path, monkeypatch):
     traj, film = drawn
     monkeypatch.setattr(plots, "FILM_FRAMES", 12)
     path = tmp_path / "run.gif"
@@ -255,9 +248,7 @@ def test_a_gif_has_the_frames_of_the_film(
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
-def test_an_mp4_is_written_where_ffmpeg_is_found(
-    drawn: tuple[Trajectory, Film], tmp_path: Path
-) -> None:
+def test_an_mp4_is_written_where_ffmpeg_is_found(drawn, tmp_path):
     traj, film = drawn
     path = tmp_path / "run.mp4"
     plots.write_animation(traj, film, path)
@@ -265,18 +256,14 @@ def test_an_mp4_is_written_where_ffmpeg_is_found(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_mp4_is_refused_before_the_run_where_ffmpeg_is_not_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_mp4_is_refused_before_the_run_where_ffmpeg_is_not_found(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert simulate.main(["--animate", str(tmp_path / "run.mp4")]) == 2
     assert "ffmpeg" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_runs_that_never_move_that_die_and_that_stay_dense_can_be_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_that_never_move_that_die_and_that_stay_dense_can_be_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "FILM_FRAMES", 3)
     for k, forces in enumerate(([], [Regularization(0.1)], [FeatureBenefit()])):
         traj = integrate(forces, gaussian_init(2, 3, seed=0), t_end=50.0 if forces else 0.0,
@@ -285,7 +272,7 @@ def test_runs_that_never_move_that_die_and_that_stay_dense_can_be_drawn(
         plots.write_animation(traj, traj.film, tmp_path / f"{k}.gif")
 
 
-def test_pyplot_and_its_global_state_are_left_alone(tmp_path: Path) -> None:
+def test_pyplot_and_its_global_state_are_left_alone(tmp_path):
     code = (
         "import sys, matplotlib; before = matplotlib.rcParams.copy()\n"
         "from flow import simulate\n"

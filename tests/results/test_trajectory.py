@@ -21,7 +21,7 @@ def run():
     )
 
 
-def same(a: Trajectory, b: Trajectory) -> None:
+def same(a, b):
     for name in ("times", "weights"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     for name in ("times", "l1", "l2", "l4", "nonzeros", "dissipation"):

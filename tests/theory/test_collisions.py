@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq, fsolve
 
@@ -30,36 +27,32 @@ from theory.collisions import (
 )
 from theory.equilibrium import critical_lambda, equal_survivor_roots, smooth_force
 
-Array = NDArray[np.float64]
-
 constants = st.sampled_from([1.0, 4.0, 0.3])
 ratios = st.one_of(log_uniform(0.02, 20.0), st.just(1.0))
 
 
 @st.composite
-def planar_systems(draw: st.DrawFn) -> tuple[float, float, float]:
+def planar_systems(draw):
     """(lambda, c_b, c_i) with lambda below the critical strength of a lone weight."""
     benefit = draw(constants)
     lam = draw(log_uniform(1e-3, 0.95)) * float(critical_lambda(c=benefit))
     return lam, benefit, benefit * draw(ratios)
 
 
-def race(
-    u: float, v: float, lam: float, benefit: float, interference: float, span: float = 3e4
-) -> tuple[float, float, float]:
+def race(u, v, lam, benefit, interference, span=3e4):
     """(u, v, death time of the first to die) by a general integrator; infinity if none dies."""
 
-    def rate(_: float, y: Array) -> list[float]:
+    def rate(_, y):
         a, b = y
         return [
             benefit * (1 - a * a) * a - interference * a * b * b - lam,
             benefit * (1 - b * b) * b - interference * b * a * a - lam,
         ]
 
-    def dies(_: float, y: Array) -> float:
+    def dies(_, y):
         return float(min(y))
 
-    dies.terminal, dies.direction = True, -1.0  # type: ignore[attr-defined]
+    dies.terminal, dies.direction = True, -1.0
     run = solve_ivp(
         rate, (0, span / benefit), [u, v], method="LSODA", rtol=1e-11, atol=1e-13, events=dies
     )
@@ -67,9 +60,7 @@ def race(
 
 
 @given(st.floats(0.05, 1.3), st.floats(0.05, 1.3), planar_systems())
-def test_the_planar_systems_are_the_flow_of_two_features_on_one_neuron(
-    u: float, v: float, system: tuple[float, float, float]
-) -> None:
+def test_the_planar_systems_are_the_flow_of_two_features_on_one_neuron(u, v, system):
     lam, benefit, interference = system
     option = {"benefit": benefit, "interference": interference}
     malign = np.array([[u], [v]])
@@ -85,9 +76,7 @@ def test_the_planar_systems_are_the_flow_of_two_features_on_one_neuron(
 
 
 @given(st.floats(0.05, 1.3), st.floats(0.05, 1.3), planar_systems())
-def test_jacobian_is_the_slope_of_the_rate(
-    u: float, v: float, system: tuple[float, float, float]
-) -> None:
+def test_jacobian_is_the_slope_of_the_rate(u, v, system):
     lam, benefit, interference = system
     option = {"benefit": benefit, "interference": interference}
     h = 1e-6
@@ -100,20 +89,18 @@ def test_jacobian_is_the_slope_of_the_rate(
 
 
 @given(log_uniform(0.01, 0.99), constants, st.floats(0.01, 1.3), st.booleans())
-def test_a_lone_weight_lives_exactly_above_the_smaller_root(
-    share: float, c: float, start: float, near: bool
-) -> None:
+def test_a_lone_weight_lives_exactly_above_the_smaller_root(share, c, start, near):
     lam = share * float(critical_lambda(c=c))
     root = float(equal_survivor_roots(lam, c=c)[0])
     start = root * (1.01 if start > 0.6 else 0.99) if near else start
 
-    def rate(_: float, w: Array) -> Array:
+    def rate(_, w):
         return c * (1 - w**2) * w - lam
 
-    def dies(_: float, w: Array) -> float:
+    def dies(_, w):
         return float(w[0])
 
-    dies.terminal = True  # type: ignore[attr-defined]
+    dies.terminal = True
     run = solve_ivp(
         rate, (0, 3e3 / c), [start], method="LSODA", rtol=1e-10, atol=1e-12, events=dies
     )
@@ -124,9 +111,7 @@ def test_a_lone_weight_lives_exactly_above_the_smaller_root(
 
 
 @given(planar_systems(), seeds)
-def test_fixed_points_are_all_the_rest_points_of_the_open_quadrant(
-    system: tuple[float, float, float], seed: int
-) -> None:
+def test_fixed_points_are_all_the_rest_points_of_the_open_quadrant(system, seed):
     lam, benefit, interference = system
     option = {"benefit": benefit, "interference": interference}
     points = malign_fixed_points(lam, **option)
@@ -153,8 +138,8 @@ def test_fixed_points_are_all_the_rest_points_of_the_open_quadrant(
 
 @given(planar_systems())
 def test_the_symmetric_point_has_the_stated_eigenvalues(
-    system: tuple[float, float, float],
-) -> None:
+    system,
+):
     lam, benefit, interference = system
     for point in malign_fixed_points(lam, benefit=benefit, interference=interference):
         if point.u == point.v:
@@ -168,8 +153,8 @@ def test_the_symmetric_point_has_the_stated_eigenvalues(
 
 @given(planar_systems())
 def test_sharing_with_the_same_sign_is_stable_exactly_for_weak_interference(
-    system: tuple[float, float, float],
-) -> None:
+    system,
+):
     lam, benefit, interference = system
     option = {"benefit": benefit, "interference": interference}
     points = malign_fixed_points(lam, **option)
@@ -189,13 +174,11 @@ def test_sharing_with_the_same_sign_is_stable_exactly_for_weak_interference(
 
 
 @given(log_uniform(0.01, 0.6), constants)
-def test_sharing_sets_in_where_the_splitting_eigenvalue_changes_sign(
-    share: float, c: float
-) -> None:
+def test_sharing_sets_in_where_the_splitting_eigenvalue_changes_sign(share, c):
     """The onset is found by bisection on the Jacobian of the symmetric point."""
     lam = share * float(critical_lambda(2, c=c))
 
-    def splitting(interference: float) -> float:
+    def splitting(interference):
         w = float(equal_survivor_roots(lam, 1 + interference / c, c=c)[1])
         jacobian = malign_jacobian(w, w, benefit=c, interference=interference)
         return float(jacobian[0, 0] - jacobian[0, 1])
@@ -212,9 +195,7 @@ def test_sharing_sets_in_where_the_splitting_eigenvalue_changes_sign(
 
 
 @given(planar_systems(), st.floats(0.1, 1.2), st.floats(0.05, 0.97))
-def test_the_larger_of_two_rivals_is_never_the_first_to_die(
-    system: tuple[float, float, float], u: float, ratio: float
-) -> None:
+def test_the_larger_of_two_rivals_is_never_the_first_to_die(system, u, ratio):
     lam, benefit, interference = system
     left, right, time = race(u, ratio * u, lam, benefit, interference)
     if larger_wins(lam, benefit=benefit, interference=interference):
@@ -228,7 +209,7 @@ def test_the_larger_of_two_rivals_is_never_the_first_to_die(
             assert outcome_apart == (ratio * u < limit)
 
 
-def test_separatrix_runs_through_the_saddle_and_splits_the_outcomes() -> None:
+def test_separatrix_runs_through_the_saddle_and_splits_the_outcomes():
     for lam, benefit, interference in ((0.02, 1.0, 0.5), (0.2, 4.0, 1.0), (0.05, 1.0, 0.05)):
         curve = separatrix(lam, benefit=benefit, interference=interference)
         points = malign_fixed_points(lam, benefit=benefit, interference=interference)
@@ -252,16 +233,14 @@ def test_separatrix_runs_through_the_saddle_and_splits_the_outcomes() -> None:
 
 
 @st.composite
-def unit_races(draw: st.DrawFn) -> tuple[float, float]:
+def unit_races(draw):
     """a > b > 0 with a^2 + b^2 = 1."""
     ratio = draw(st.floats(0.1, 0.995))
     return 1 / np.hypot(1, ratio), ratio / np.hypot(1, ratio)
 
 
 @given(unit_races(), constants, log_uniform(2e-3, 2e-2), log_uniform(0.3, 2.0))
-def test_race_time_is_within_its_order_for_encodings_and_neurons(
-    pair: tuple[float, float], c: float, rate: float, norm: float
-) -> None:
+def test_race_time_is_within_its_order_for_encodings_and_neurons(pair, c, rate, norm):
     """|error| <= 4 lambda / (c N)^2, N = min(norm, 1); leading order is off by about 1/c.
 
     The constant is measured (largest of 2,000 races: 2.6).  The same run serves both readings: two
@@ -276,7 +255,7 @@ def test_race_time_is_within_its_order_for_encodings_and_neurons(
 
 @pytest.mark.parametrize("c", [1.0, 4.0])
 @pytest.mark.parametrize("ratio", [0.99, 0.9, 0.5])
-def test_race_converges_at_the_orders_it_claims(c: float, ratio: float) -> None:
+def test_race_converges_at_the_orders_it_claims(c, ratio):
     """The check of theory/README, section 2 (1e-4 relative), and the order over three lambda."""
     a, b = 1 / np.hypot(1, ratio), ratio / np.hypot(1, ratio)
     lams = c * np.array([4e-3, 2e-3, 1e-3])
@@ -291,7 +270,7 @@ def test_race_converges_at_the_orders_it_claims(c: float, ratio: float) -> None:
 
 
 @given(unit_races())
-def test_race_constant_is_the_slow_time_of_two_weights(pair: tuple[float, float]) -> None:
+def test_race_constant_is_the_slow_time_of_two_weights(pair):
     a, b = pair
     with mpmath.workdps(25):
         exact = mpmath.quad(
@@ -301,7 +280,7 @@ def test_race_constant_is_the_slow_time_of_two_weights(pair: tuple[float, float]
     assert race_constant(7 * a, 7 * b) == pytest.approx(float(exact), rel=1e-10)  # scale-free
 
 
-def test_collision_laws_broadcast_over_weights_and_strengths() -> None:
+def test_collision_laws_broadcast_over_weights_and_strengths():
     a, lam = np.array([[0.8], [0.9]]), np.array([0.01, 0.02, 0.03])
     assert race_time(a, 0.5, lam).shape == (2, 3)
     assert race_applies(a, 0.5, lam).shape == (2, 3)
@@ -321,9 +300,7 @@ def test_collision_laws_broadcast_over_weights_and_strengths() -> None:
         (lambda: separatrix(0.02, points=1), "points >= 2"),
     ],
 )
-def test_collisions_outside_the_theorems_assumptions_are_refused(
-    call: Callable[[], object], expected: str
-) -> None:
+def test_collisions_outside_the_theorems_assumptions_are_refused(call, expected):
     with pytest.raises(ValueError, match=expected):
         call()
 
@@ -332,7 +309,7 @@ def test_collisions_outside_the_theorems_assumptions_are_refused(
 
 
 @st.composite
-def decided_races(draw: st.DrawFn) -> tuple[float, float, float, float, float]:
+def decided_races(draw):
     """(u, v, lambda, c_b, c_i), u > v, with outcomes that some hundred time units decide."""
     benefit = draw(constants)
     lam = draw(log_uniform(0.1, 0.9)) * float(critical_lambda(c=benefit))
@@ -342,8 +319,8 @@ def decided_races(draw: st.DrawFn) -> tuple[float, float, float, float, float]:
 
 @given(decided_races())
 def test_the_simulation_of_two_rivals_ends_as_predicted(
-    drawn: tuple[float, float, float, float, float],
-) -> None:
+    drawn,
+):
     """The loser may come back from zero with the other sign: then the collision is benign."""
     u, v, lam, benefit, interference = drawn
     forces = [FeatureBenefit(benefit), Interference(interference), Regularization(lam)]
@@ -365,9 +342,7 @@ def test_the_simulation_of_two_rivals_ends_as_predicted(
 
 
 @given(unit_races(), constants, log_uniform(2e-2, 0.1))
-def test_a_neuron_between_two_features_runs_as_an_encoding_over_two_neurons(
-    pair: tuple[float, float], c: float, rate: float
-) -> None:
+def test_a_neuron_between_two_features_runs_as_an_encoding_over_two_neurons(pair, c, rate):
     """Equal strengths: the malign collision, simulated, against the exact single encoding."""
     lam = c * rate
     start = np.array([pair])
@@ -381,7 +356,7 @@ def test_a_neuron_between_two_features_runs_as_an_encoding_over_two_neurons(
 
 @pytest.mark.parametrize("c", [1.0, 4.0])
 @pytest.mark.parametrize("ratio", [0.99, 0.8, 0.4])
-def test_race_converges_to_the_simulation_at_the_orders_it_claims(ratio: float, c: float) -> None:
+def test_race_converges_to_the_simulation_at_the_orders_it_claims(ratio, c):
     """Death of the smaller weight of one encoding, bracketed on ever finer grids."""
     a, b = 1 / np.hypot(1, ratio), ratio / np.hypot(1, ratio)
     lams = c * np.array([4e-3, 2e-3, 1e-3])
@@ -403,9 +378,7 @@ def test_race_converges_to_the_simulation_at_the_orders_it_claims(ratio: float, 
 
 
 @given(log_uniform(0.05, 0.9), constants, st.floats(0.05, 1.2), st.floats(0.05, 1.2))
-def test_benign_collisions_last_in_the_simulation_exactly_when_both_weights_do(
-    share: float, c: float, u: float, v: float
-) -> None:
+def test_benign_collisions_last_in_the_simulation_exactly_when_both_weights_do(share, c, u, v):
     lam = share * float(critical_lambda(c=c))
     lower, upper = (float(w) for w in equal_survivor_roots(lam, c=c))
     start = np.array([[u], [-v]])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
 from fractions import Fraction
 from math import comb
 
@@ -30,20 +29,20 @@ from theory.equilibrium import stationarity_violation
 
 
 @st.composite
-def slot_sizes(draw: st.DrawFn, largest: int) -> tuple[int, int]:
+def slot_sizes(draw, largest):
     """(n, m) with 1 <= n <= 2m: the assumption of the slot law."""
     m = draw(st.integers(1, largest))
     return draw(st.integers(1, 2 * m)), m
 
 
-def exact_pmf(n: int, m: int, x: int) -> Fraction:
+def exact_pmf(n, m, x):
     """The displayed formula in rational arithmetic."""
     ways = comb(m, x) * comb(m - x, n - 2 * x) * 2 ** (n - 2 * x)
     return Fraction(ways, comb(2 * m, n))
 
 
 @pytest.mark.parametrize(("n", "m"), [(n, m) for m in range(1, 6) for n in range(1, 2 * m + 1)])
-def test_slot_law_counts_the_neurons_with_both_slots_taken(n: int, m: int) -> None:
+def test_slot_law_counts_the_neurons_with_both_slots_taken(n, m):
     counts = np.zeros(n // 2 + 1)
     for taken in itertools.combinations(range(2 * m), n):
         counts[sum(slot % 2 == 0 and slot + 1 in taken for slot in taken)] += 1
@@ -53,7 +52,7 @@ def test_slot_law_counts_the_neurons_with_both_slots_taken(n: int, m: int) -> No
 
 
 @given(slot_sizes(150))
-def test_slot_law_is_its_formula_in_rational_arithmetic(sizes: tuple[int, int]) -> None:
+def test_slot_law_is_its_formula_in_rational_arithmetic(sizes):
     n, m = sizes
     law = slot_law(n, m)
     x = np.arange(law.support[0], law.support[1] + 1)
@@ -72,7 +71,7 @@ def test_slot_law_is_its_formula_in_rational_arithmetic(sizes: tuple[int, int]) 
 
 
 @given(slot_sizes(2000), seeds)
-def test_slot_law_cdf_tail_and_quantiles_belong_together(sizes: tuple[int, int], seed: int) -> None:
+def test_slot_law_cdf_tail_and_quantiles_belong_together(sizes, seed):
     law = slot_law(*sizes)
     low, high = law.support
     x = np.arange(low - 2, high + 3)
@@ -93,7 +92,7 @@ def test_slot_law_cdf_tail_and_quantiles_belong_together(sizes: tuple[int, int],
     assert law.cdf(right) - law.cdf(left - 1) >= 0.9
 
 
-def test_slot_law_is_stable_and_quick_at_a_million_features() -> None:
+def test_slot_law_is_stable_and_quick_at_a_million_features():
     begin = time.process_time()
     law = slot_law(10**6, 10**6)
     x = np.arange(law.support[0], law.support[1] + 1)
@@ -117,7 +116,7 @@ def test_slot_law_is_stable_and_quick_at_a_million_features() -> None:
 
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 1), (3, 2), (4, 2), (2, 3), (5, 2), (4, 3)])
-def test_without_relocation_is_the_mean_over_all_choices(n: int, m: int) -> None:
+def test_without_relocation_is_the_mean_over_all_choices(n, m):
     total = 0
     for slots in itertools.product(range(2 * m), repeat=n):
         total += sum({2 * k, 2 * k + 1} <= set(slots) for k in range(m))
@@ -125,19 +124,19 @@ def test_without_relocation_is_the_mean_over_all_choices(n: int, m: int) -> None
 
 
 @given(st.integers(2, 10**6), st.integers(1, 10**12))
-def test_without_relocation_keeps_its_digits_when_neurons_abound(n: int, m: int) -> None:
+def test_without_relocation_keeps_its_digits_when_neurons_abound(n, m):
     with mpmath.workdps(60):
         big = mpmath.mpf(m)
         bracket = 1 - 2 * (1 - 1 / (2 * big)) ** n + (1 - 1 / big) ** n
         assert neurons_without_relocation(n, m) == pytest.approx(float(big * bracket), rel=1e-9)
 
 
-def test_without_relocation_has_the_quoted_values() -> None:
+def test_without_relocation_has_the_quoted_values():
     found = neurons_without_relocation(256, [256, 512, 768, 1024])
     np.testing.assert_allclose(found, [39.6, 25.0, 18.1, 14.1], atol=0.051)
 
 
-def test_gaussian_starts_have_the_predicted_collisions_and_not_the_papers_count() -> None:
+def test_gaussian_starts_have_the_predicted_collisions_and_not_the_papers_count():
     """4,000 starts, n = 24, m = 30; two-sided z-tests at |z| < 4.5 (false alarm 7e-6 each).
 
     Slip 4: the paper compares a count of pairs, n^2/4m, with a count of neurons.
@@ -153,7 +152,7 @@ def test_gaussian_starts_have_the_predicted_collisions_and_not_the_papers_count(
     slots[np.arange(starts)[:, None], winner, sign.astype(int)] = True
     neurons = slots.all(axis=2).sum(axis=1)
 
-    def z(samples: np.ndarray, predicted: np.ndarray) -> float:
+    def z(samples, predicted):
         error = samples.std(ddof=1) / np.sqrt(starts)
         return float((samples.mean() - predicted) / error)
 
@@ -166,7 +165,7 @@ def test_gaussian_starts_have_the_predicted_collisions_and_not_the_papers_count(
 
 
 @given(slot_sizes(10**6))
-def test_counts_are_ordered_as_they_must_be(sizes: tuple[int, int]) -> None:
+def test_counts_are_ordered_as_they_must_be(sizes):
     n, m = sizes
     stay, pairs = neurons_without_relocation(n, m), opposite_sign_pairs(n, m)
     assert (
@@ -179,7 +178,7 @@ def test_counts_are_ordered_as_they_must_be(sizes: tuple[int, int]) -> None:
     assert slot_variance(n, m) >= 0
 
 
-def test_the_slot_law_can_tell_relocation_from_none_at_equal_sizes() -> None:
+def test_the_slot_law_can_tell_relocation_from_none_at_equal_sizes():
     """Power: at n = m = 128 the no-relocation mean is far out in the slot law's tail."""
     law = slot_law(128, 128)
     assert law.mean() == pytest.approx(31.87, abs=0.01)
@@ -187,7 +186,7 @@ def test_the_slot_law_can_tell_relocation_from_none_at_equal_sizes() -> None:
     assert law.cdf(neurons_without_relocation(128, 128)) < norm.sf(3.7)
 
 
-def test_counts_broadcast_over_sizes() -> None:
+def test_counts_broadcast_over_sizes():
     n, m = np.array([[4], [8]]), np.array([4, 8, 16])
     for count in (collision_pairs, opposite_sign_pairs, paper_count, slot_mean, slot_variance):
         assert count(n, m).shape == (2, 3)
@@ -196,7 +195,7 @@ def test_counts_broadcast_over_sizes() -> None:
 
 
 @pytest.mark.parametrize(("n", "m"), [(0, 3), (7, 3), (2.5, 3), (3, 0)])
-def test_slot_law_refuses_what_does_not_fit(n: int, m: int) -> None:
+def test_slot_law_refuses_what_does_not_fit(n, m):
     with pytest.raises(ValueError, match="1 <= n <= 2m"):
         slot_law(n, m)
 
@@ -214,9 +213,7 @@ def test_slot_law_refuses_what_does_not_fit(n: int, m: int) -> None:
         (lambda: slot_law(3, 3).interval(1.0), "expected 0 < level < 1"),
     ],
 )
-def test_counts_and_probabilities_out_of_range_are_refused(
-    call: Callable[[], object], expected: str
-) -> None:
+def test_counts_and_probabilities_out_of_range_are_refused(call, expected):
     with pytest.raises(ValueError, match=expected):
         call()
 
@@ -224,7 +221,7 @@ def test_counts_and_probabilities_out_of_range_are_refused(
 # --- against the simulator ------------------------------------------------------------------
 
 
-def polysemantic_neurons(n: int, m: int, lam: float, runs: int) -> np.ndarray:
+def polysemantic_neurons(n, m, lam, runs):
     """Neurons with weights of both signs at rest, for seeds 0, 1, ...; all rests are checked."""
     forces = [FeatureBenefit(), Interference(), Regularization(lam)]
     counts = []
@@ -245,7 +242,7 @@ def polysemantic_neurons(n: int, m: int, lam: float, runs: int) -> np.ndarray:
         pytest.param(128, 512, 40, marks=pytest.mark.long),
     ],
 )
-def test_slot_law_conjecture_at_lambda_004(n: int, m: int, runs: int) -> None:
+def test_slot_law_conjecture_at_lambda_004(n, m, runs):
     """Mean by z-test at |z| < 4.5 (false alarm 7e-6); the count without relocation is rejected.
 
     A conjecture: it holds at this lambda within the error of so many runs, not in general.

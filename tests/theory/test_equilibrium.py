@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from flow import FeatureBenefit, Interference, Regularization, certify, integrate
@@ -25,15 +22,13 @@ from theory.equilibrium import (
     stationarity_violation,
 )
 
-Array = NDArray[np.float64]
-
 shares = log_uniform(1e-6, 0.999)
 survivor_numbers = st.one_of(st.integers(1, 50), st.floats(1.0, 9.0))
 constants = st.sampled_from([1.0, 4.0, 0.3])
 strengths = st.sampled_from([(1.0, 1.0), (4.0, 4.0), (1.0, 0.4), (0.5, 2.0), (1.0, 0.0)])
 
 
-def loss(w: Array, benefit: float, interference: float) -> float:
+def loss(w, benefit, interference):
     """The energy of theory/README, section 1, straight from the table."""
     gram = w @ w.T
     own = ((1 - np.diagonal(gram)) ** 2).sum()
@@ -41,7 +36,7 @@ def loss(w: Array, benefit: float, interference: float) -> float:
     return float(benefit / 4 * own + interference / 4 * pairs)
 
 
-def slopes(w: Array, benefit: float, interference: float, step: float = 1e-6) -> Array:
+def slopes(w, benefit, interference, step=1e-6):
     """Gradient of the loss by central differences."""
     out = np.zeros_like(w)
     for index in np.ndindex(w.shape):
@@ -54,7 +49,7 @@ def slopes(w: Array, benefit: float, interference: float, step: float = 1e-6) ->
 
 
 @given(shares, survivor_numbers, constants)
-def test_roots_are_the_positive_roots_of_the_cubic(share: float, k: float, c: float) -> None:
+def test_roots_are_the_positive_roots_of_the_cubic(share, k, c):
     lam = share * float(critical_lambda(k, c=c))
     small, large = equal_survivor_roots(lam, k, c=c)
     roots = np.sort(np.roots([-c * k, 0, c, -lam]).real)
@@ -65,7 +60,7 @@ def test_roots_are_the_positive_roots_of_the_cubic(share: float, k: float, c: fl
 
 
 @given(survivor_numbers, constants)
-def test_critical_lambda_is_the_cubics_maximum(k: float, c: float) -> None:
+def test_critical_lambda_is_the_cubics_maximum(k, c):
     v = np.linspace(0, 1, 20001) / np.sqrt(k)
     assert critical_lambda(k, c=c) == pytest.approx((c * (1 - k * v**2) * v).max(), rel=1e-7)
     low, high = equal_survivor_roots(critical_lambda(k, c=c), k, c=c)
@@ -73,7 +68,7 @@ def test_critical_lambda_is_the_cubics_maximum(k: float, c: float) -> None:
 
 
 @given(shares, st.integers(1, 7), constants)
-def test_equal_survivors_have_the_stated_eigenvalues(share: float, k: int, c: float) -> None:
+def test_equal_survivors_have_the_stated_eigenvalues(share, k, c):
     lam = share * float(critical_lambda(k, c=c))
     for number, v in enumerate(equal_survivor_roots(lam, k, c=c)):
         point = np.full(k, float(v))
@@ -93,17 +88,13 @@ def test_equal_survivors_have_the_stated_eigenvalues(share: float, k: int, c: fl
 
 
 @given(weights(n=(1, 4), m=(1, 5)), strengths)
-def test_smooth_force_is_minus_the_slope_of_the_loss(
-    w: Array, strength: tuple[float, float]
-) -> None:
+def test_smooth_force_is_minus_the_slope_of_the_loss(w, strength):
     force = smooth_force(w, benefit=strength[0], interference=strength[1])
     np.testing.assert_allclose(force, -slopes(w, *strength), atol=1e-7)
 
 
 @given(weights(n=(1, 5), m=(1, 6)), strengths, st.floats(0.0, 0.9))
-def test_hessian_is_the_slope_of_the_force_on_the_support(
-    w: Array, strength: tuple[float, float], dropped: float
-) -> None:
+def test_hessian_is_the_slope_of_the_force_on_the_support(w, strength, dropped):
     w = np.where(np.abs(w) < dropped * np.abs(w).max(), 0.0, w)
     gram = w @ w.T
     off = ~np.eye(len(w), dtype=bool)
@@ -126,7 +117,7 @@ def test_hessian_is_the_slope_of_the_force_on_the_support(
 
 
 @given(shares, constants, st.integers(0, 10))
-def test_one_neuron_each_is_stationary_and_stable(share: float, c: float, seed: int) -> None:
+def test_one_neuron_each_is_stationary_and_stable(share, c, seed):
     """The paper's solutions, benign collisions included, are rest points with curvature > 0."""
     lam = share * float(critical_lambda(c=c))
     size = float(equal_survivor_roots(lam, c=c)[1])
@@ -144,7 +135,7 @@ def test_one_neuron_each_is_stationary_and_stable(share: float, c: float, seed: 
 
 
 @given(shares, constants, st.integers(2, 5))
-def test_shared_encodings_and_malign_neurons_are_saddles(share: float, c: float, k: int) -> None:
+def test_shared_encodings_and_malign_neurons_are_saddles(share, c, k):
     """k equal weights in one row, or in one column, rest with curvature -lambda/v."""
     lam = share * float(critical_lambda(k, c=c))
     v = float(equal_survivor_roots(lam, k, c=c)[1])
@@ -154,7 +145,7 @@ def test_shared_encodings_and_malign_neurons_are_saddles(share: float, c: float,
         assert lowest_curvature(w, **option) == pytest.approx(-lam / v, rel=1e-8)
 
 
-def test_a_zero_counts_only_once_the_force_on_it_exceeds_lambda() -> None:
+def test_a_zero_counts_only_once_the_force_on_it_exceeds_lambda():
     size = float(equal_survivor_roots(0.1)[1])
     w = np.array([[size, 0.0], [0.3, size]])
     force = abs(smooth_force(w)[0, 1])
@@ -174,15 +165,15 @@ def test_a_zero_counts_only_once_the_force_on_it_exceeds_lambda() -> None:
 
 
 @st.composite
-def rows_near_the_bound(draw: st.DrawFn) -> tuple[Array, float, float, float]:
+def rows_near_the_bound(draw):
     w = draw(weights(n=(1, 1), m=(1, 6), scale=(0.2, 1.6)))[0]
     return w, draw(constants), draw(st.floats(0.5, 1.0)), draw(st.floats(0.05, 2.0))
 
 
 @given(rows_near_the_bound())
 def test_rows_below_the_early_kill_bound_survive(
-    drawn: tuple[Array, float, float, float],
-) -> None:
+    drawn,
+):
     row, c, share, _ = drawn
     lam = share * float(early_kill_bound(row, c=c))
     assert row_survives(row, lam * 0.9999, c=c)
@@ -194,16 +185,16 @@ def test_rows_below_the_early_kill_bound_survive(
 
 
 @given(st.integers(1, 8), st.floats(0.1, 1.5), constants)
-def test_the_early_kill_bound_is_sharp_for_equal_weights(m: int, norm: float, c: float) -> None:
+def test_the_early_kill_bound_is_sharp_for_equal_weights(m, norm, c):
     row = np.full(m, norm / np.sqrt(m))
     bound = float(early_kill_bound(row, c=c))
     for factor, survives in ((0.995, True), (1.005, False)):
         lam = factor * bound
 
-        def dead(_: float, n: Array) -> float:
+        def dead(_, n):
             return float(n[0]) - 1e-3
 
-        dead.terminal = True  # type: ignore[attr-defined]
+        dead.terminal = True
         run = solve_ivp(
             lambda _, n, lam=lam: c * (1 - n**2) * n - lam * np.sqrt(m), (0.0, 400 / c), [norm],
             method="LSODA", rtol=1e-9, atol=1e-12, events=dead,
@@ -212,12 +203,12 @@ def test_the_early_kill_bound_is_sharp_for_equal_weights(m: int, norm: float, c:
     assert not row_survives(row, 1.005 * bound, c=c)
 
 
-def test_gaussian_rows_are_safe_below_half_of_one_over_root_m() -> None:
+def test_gaussian_rows_are_safe_below_half_of_one_over_root_m():
     row = np.random.default_rng(1).normal(0, 1e-3, 10**6)
     assert early_kill_bound(row) * 1e3 == pytest.approx(0.482, abs=2e-3)
 
 
-def test_equilibria_broadcast_over_strengths_and_survivors() -> None:
+def test_equilibria_broadcast_over_strengths_and_survivors():
     small, large = equal_survivor_roots(np.array([[0.01], [0.02]]), np.array([1, 2, 3]))
     assert small.shape == large.shape == (2, 3)
     assert np.all(small < large)
@@ -234,9 +225,7 @@ def test_equilibria_broadcast_over_strengths_and_survivors() -> None:
         (lambda: stationarity_violation([[1.0]], -0.1), "expected lam >= 0"),
     ],
 )
-def test_equilibria_outside_the_theorems_assumptions_are_refused(
-    call: Callable[[], object], expected: str
-) -> None:
+def test_equilibria_outside_the_theorems_assumptions_are_refused(call, expected):
     with pytest.raises(ValueError, match=expected):
         call()
 
@@ -245,9 +234,7 @@ def test_equilibria_outside_the_theorems_assumptions_are_refused(
 
 
 @given(weights(n=(1, 6), m=(1, 7)), strengths, st.floats(0.0, 0.9), st.floats(1e-3, 0.3))
-def test_certificates_agree_with_the_simulators(
-    w: Array, strength: tuple[float, float], dropped: float, lam: float
-) -> None:
+def test_certificates_agree_with_the_simulators(w, strength, dropped, lam):
     w = np.where(np.abs(w) < dropped * np.abs(w).max(), 0.0, w)
     benefit, interference = strength
     forces = [FeatureBenefit(benefit), Interference(interference), Regularization(lam)]
@@ -259,8 +246,8 @@ def test_certificates_agree_with_the_simulators(
 
 @given(rows_near_the_bound())
 def test_rows_of_the_simulation_survive_below_the_bound_and_end_at_the_larger_root(
-    drawn: tuple[Array, float, float, float],
-) -> None:
+    drawn,
+):
     """Above the critical lambda every row dies instead."""
     row, c, share, above = drawn
     forces = [FeatureBenefit(c)]
@@ -277,7 +264,7 @@ def test_rows_of_the_simulation_survive_below_the_bound_and_end_at_the_larger_ro
 
 
 @given(weights(n=(2, 4), m=(6, 10), scale=(0.8, 1.2)), log_uniform(0.08, 0.15))
-def test_the_simulator_comes_to_rest_on_predicted_weights(w: Array, lam: float) -> None:
+def test_the_simulator_comes_to_rest_on_predicted_weights(w, lam):
     """Whoever wins: a lone or benignly sharing weight has the size of the larger root."""
     run = integrate(
         [FeatureBenefit(), Interference(), Regularization(lam)], w, t_end=40 / lam, rtol=1e-2

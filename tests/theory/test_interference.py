@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
@@ -29,14 +26,13 @@ from theory.interference import (
     transposable_rate,
 )
 
-Array = NDArray[np.float64]
 constants = st.sampled_from([1.0, 4.0, 0.3])
 
 
-def flow_without_l1(w: Array, t: float, c: float) -> Array:
+def flow_without_l1(w, t, c):
     """W(t) at lambda = 0 by a general integrator; ReLU(.)^2 is smooth enough for it."""
 
-    def rate(_: float, y: Array) -> Array:
+    def rate(_, y):
         v = y.reshape(w.shape)
         gram = v @ v.T
         growth = 1 - np.diagonal(gram)
@@ -48,7 +44,7 @@ def flow_without_l1(w: Array, t: float, c: float) -> Array:
 
 
 @pytest.mark.parametrize(("n", "m", "scale"), [(6, 8, 1.0), (30, 12, 0.9), (3, 40, 0.6)])
-def test_initial_strengths_have_the_stated_mean_and_variance(n: int, m: int, scale: float) -> None:
+def test_initial_strengths_have_the_stated_mean_and_variance(n, m, scale):
     """20,000 starts; z-tests at |z| < 4.5, two per strength (false alarm 7e-6 each).
 
     The standard error of a variance is taken from the sample's fourth moment.
@@ -74,20 +70,20 @@ def test_initial_strengths_have_the_stated_mean_and_variance(n: int, m: int, sca
     assert abs(benefit.mean() - (scale**2 - scale**4)) > 6 * benefit.std() / starts**0.5
 
 
-def test_figures_2_and_3_start_in_opposite_directions() -> None:
+def test_figures_2_and_3_start_in_opposite_directions():
     assert initial_growth(1, 10**5, 0.9) > 0 > initial_growth(1, 4096, 1.0)
     assert initial_growth(256, 256, 0.9) < 0
     assert initial_growth(256, 256, 1.0) < 0
 
 
-def test_interference_is_not_negligible_at_equal_sizes() -> None:
+def test_interference_is_not_negligible_at_equal_sizes():
     """The paper calls it dominated for m >= n; at n = m, s = 0.9 it is twice the benefit."""
     ratio = initial_interference(256, 256, 0.9) / initial_benefit(256, 0.9)
     assert ratio == pytest.approx(2.2, abs=0.1)
 
 
 @given(weights(n=(2, 2), m=(1, 6)), constants)
-def test_pair_decay_is_the_pairs_own_part_of_the_overlaps_rate(w: Array, c: float) -> None:
+def test_pair_decay_is_the_pairs_own_part_of_the_overlaps_rate(w, c):
     """With two rows and no l1: dG/dt minus what feature benefit does is the pair's own term."""
     force = smooth_force(w, benefit=c, interference=c)
     gram = w @ w.T
@@ -102,7 +98,7 @@ def test_pair_decay_is_the_pairs_own_part_of_the_overlaps_rate(w: Array, c: floa
 
 
 @st.composite
-def repelling_weights(draw: st.DrawFn) -> Array:
+def repelling_weights(draw):
     """W with all G_ij <= 0, i != j: two obtuse groups on disjoint neurons, or pairs turned."""
     w = draw(weights(n=(2, 2), m=(2, 5), scale=(0.4, 1.5)))
     if w[0] @ w[1] > 0:
@@ -117,14 +113,14 @@ def repelling_weights(draw: st.DrawFn) -> Array:
 
 
 @given(repelling_weights(), st.floats(0.1, 5.0), constants)
-def test_rows_that_do_not_attract_grow_alone(w: Array, t: float, c: float) -> None:
+def test_rows_that_do_not_attract_grow_alone(w, t, c):
     assert no_pair_attracts(w)
     found = growing_alone(w, t / c, c=c)
     np.testing.assert_allclose(found, flow_without_l1(w, t / c, c), atol=1e-8)
     assert no_pair_attracts(np.where(np.abs(found) < 1e-12, 0.0, found))
 
 
-def test_l1_can_make_rows_attract_that_did_not() -> None:
+def test_l1_can_make_rows_attract_that_did_not():
     """Why ``signs_separate`` and not G <= 0 is the invariant set once lambda > 0."""
     w = np.array([[0.8, 0.2, 0.2, 0.2, 0.2], [0.4, -0.45, -0.45, -0.45, -0.45]])
     lam, step = 0.05, 1e-3
@@ -139,7 +135,7 @@ def test_l1_can_make_rows_attract_that_did_not() -> None:
 
 
 @given(st.integers(2, 6), st.integers(2, 8), seeds)
-def test_separate_signs_mean_no_interference_at_all(n: int, m: int, seed: int) -> None:
+def test_separate_signs_mean_no_interference_at_all(n, m, seed):
     generator = np.random.default_rng(seed)
     w = np.zeros((n, m))
     owners = np.array([generator.choice(n, 2, replace=False) for _ in range(m)])
@@ -157,9 +153,7 @@ def test_separate_signs_mean_no_interference_at_all(n: int, m: int, seed: int) -
 
 
 @given(weights(n=(1, 5), m=(1, 5)), constants, st.floats(0, 0.2))
-def test_where_overlaps_are_positive_the_flow_is_its_own_transpose(
-    w: Array, c: float, lam: float
-) -> None:
+def test_where_overlaps_are_positive_the_flow_is_its_own_transpose(w, c, lam):
     w = np.abs(w)  # then all G_ij >= 0, for W and for its transpose
     rate = transposable_rate(w, lam, c=c)
     np.testing.assert_allclose(rate, transposable_rate(w.T, lam, c=c).T, atol=1e-12)
@@ -172,7 +166,7 @@ def test_where_overlaps_are_positive_the_flow_is_its_own_transpose(
 
 
 @given(weights(n=(2, 2), m=(2, 6), scale=(0.4, 1.4)), st.floats(0.05, 6.0), constants)
-def test_two_overlapping_rows_keep_their_singular_vectors(w: Array, t: float, c: float) -> None:
+def test_two_overlapping_rows_keep_their_singular_vectors(w, t, c):
     if w[0] @ w[1] < 0:
         w[1] = -w[1]
     found = overlapping_solution(w, t / c, c=c)
@@ -191,21 +185,19 @@ def test_two_overlapping_rows_keep_their_singular_vectors(w: Array, t: float, c:
         (lambda: initial_benefit(3, -1.0), "expected scale >= 0"),
     ],
 )
-def test_weights_outside_the_theorems_assumptions_are_refused(
-    call: Callable[[], object], expected: str
-) -> None:
+def test_weights_outside_the_theorems_assumptions_are_refused(call, expected):
     with pytest.raises(ValueError, match=expected):
         call()
 
 
-def test_known_faces_have_as_many_free_directions_as_by_hand() -> None:
+def test_known_faces_have_as_many_free_directions_as_by_hand():
     """All pairs of a full n x n matrix held: the orthogonal group, of dimension n(n-1)/2."""
     assert 6 * free_directions(6, 6, 1.0) == pytest.approx(6 * 5 / 2)
     assert free_directions(6, 1, 0.0) == 0  # one neuron each: nowhere to go
     assert free_directions(5, 3, 1.0) == 0  # a vertex of the orthogonal group, m' = (n + 1)/2
 
 
-def test_initial_strengths_broadcast_over_sizes() -> None:
+def test_initial_strengths_broadcast_over_sizes():
     n, m = np.array([[4], [8]]), np.array([4, 8, 16])
     for strength in (initial_interference, interference_variance, initial_growth):
         assert strength(n, m, 0.9).shape == (2, 3)
@@ -216,9 +208,7 @@ def test_initial_strengths_broadcast_over_sizes() -> None:
 
 
 @given(st.integers(2, 6), st.integers(2, 8), seeds, st.floats(0.01, 0.3))
-def test_with_separate_signs_the_simulation_ignores_interference(
-    n: int, m: int, seed: int, lam: float
-) -> None:
+def test_with_separate_signs_the_simulation_ignores_interference(n, m, seed, lam):
     generator = np.random.default_rng(seed)
     w = np.zeros((n, m))
     owners = np.array([generator.choice(n, 2, replace=False) for _ in range(m)])
@@ -233,15 +223,13 @@ def test_with_separate_signs_the_simulation_ignores_interference(
 
 
 @given(repelling_weights(), st.floats(0.1, 5.0), constants)
-def test_repelling_rows_grow_alone_in_the_simulation(w: Array, t: float, c: float) -> None:
+def test_repelling_rows_grow_alone_in_the_simulation(w, t, c):
     run = integrate([FeatureBenefit(c), Interference(c)], w, t_end=t / c, rtol=1e-6)
     np.testing.assert_allclose(run.final, growing_alone(w, t / c, c=c), atol=2e-4)
 
 
 @given(weights(n=(2, 2), m=(2, 6), scale=(0.4, 1.4)), st.floats(0.05, 6.0), constants)
-def test_two_overlapping_rows_keep_their_singular_vectors_in_the_simulation(
-    w: Array, t: float, c: float
-) -> None:
+def test_two_overlapping_rows_keep_their_singular_vectors_in_the_simulation(w, t, c):
     if w[0] @ w[1] < 0:
         w[1] = -w[1]
     run = integrate([FeatureBenefit(c), Interference(c)], w, t_end=t / c, rtol=1e-5)
@@ -249,9 +237,7 @@ def test_two_overlapping_rows_keep_their_singular_vectors_in_the_simulation(
 
 
 @given(weights(n=(1, 5), m=(1, 5), scale=(0.5, 1.3)), constants, st.floats(0.01, 0.2))
-def test_transposed_starts_run_transposed_while_all_weights_are_positive(
-    w: Array, c: float, lam: float
-) -> None:
+def test_transposed_starts_run_transposed_while_all_weights_are_positive(w, c, lam):
     w = np.abs(w) + 0.05
     forces = [FeatureBenefit(c), Interference(c), Regularization(c * lam)]
     t = 0.05 / c
@@ -260,7 +246,7 @@ def test_transposed_starts_run_transposed_while_all_weights_are_positive(
         np.testing.assert_allclose(one, other.T, atol=2e-4)
 
 
-def test_interference_holds_nonzeros_on_a_plateau_near_half_the_features() -> None:
+def test_interference_holds_nonzeros_on_a_plateau_near_half_the_features():
     """Interference holds m' near n/2 long after an encoding alone would have settled.
 
     n = m = 64, lambda = 0.004, mean m' at lambda t = 0.3, 0.5, 0.7; measured with a fixed-step

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.integrate import quad, solve_ivp
 from scipy.stats import laplace, norm, t, uniform
 
@@ -37,7 +35,6 @@ from theory.noise import (
 )
 
 laws = settings(max_examples=40)
-Array = NDArray[np.float64]
 BIPOLAR = noise_law("bipolar")
 DENSITIES = {
     "uniform": (noise_law("uniform"), uniform(-math.sqrt(3), 2 * math.sqrt(3))),
@@ -49,11 +46,11 @@ DENSITIES = {
 sigmas = log_uniform(0.05, 0.5)
 
 
-def unit_rows(W: Array) -> Array:
+def unit_rows(W):
     return W / np.linalg.norm(W, axis=1, keepdims=True)
 
 
-def patterns(m: int) -> Array:
+def patterns(m):
     return np.array(list(itertools.product((-1.0, 1.0), repeat=m)))
 
 
@@ -61,7 +58,7 @@ def patterns(m: int) -> Array:
 
 
 @pytest.mark.parametrize("name", DENSITIES)
-def test_laws_have_the_stated_moments_and_characteristic_function(name: str) -> None:
+def test_laws_have_the_stated_moments_and_characteristic_function(name):
     law, density = DENSITIES[name]
     high = density.support()[1]
 
@@ -78,7 +75,7 @@ def test_laws_have_the_stated_moments_and_characteristic_function(name: str) -> 
     assert law.bound == pytest.approx(high)
 
 
-def test_bipolar_noise_is_plus_or_minus_one() -> None:
+def test_bipolar_noise_is_plus_or_minus_one():
     assert (BIPOLAR.kurtosis, BIPOLAR.sixth_cumulant, BIPOLAR.bound) == (-2, 16, 1)
     assert float(BIPOLAR.characteristic(np.array(0.7))) == math.cos(0.7)
     assert noise_law("student-t", 4).kurtosis == math.inf
@@ -90,7 +87,7 @@ def test_bipolar_noise_is_plus_or_minus_one() -> None:
 
 @laws
 @given(W=weights(n=(1, 3), m=(1, 10)), sigma=sigmas)
-def test_the_fourth_moment_identity_is_exact(W: Array, sigma: float) -> None:
+def test_the_fourth_moment_identity_is_exact(W, sigma):
     z = sigma * patterns(W.shape[1]) @ W.T
     np.testing.assert_allclose(fourth_moment(W, sigma, -2), np.mean(z**4, axis=0), rtol=1e-12)
 
@@ -100,9 +97,7 @@ def test_the_fourth_moment_identity_is_exact(W: Array, sigma: float) -> None:
 
 @laws
 @given(W=weights(n=(1, 3), m=(1, 9)), sigma=sigmas, eta=log_uniform(1e-5, 1e-3))
-def test_the_loss_one_step_later_is_the_paper_s_with_its_slips_mended(
-    W: Array, sigma: float, eta: float
-) -> None:
+def test_the_loss_one_step_later_is_the_paper_s_with_its_slips_mended(W, sigma, eta):
     W = unit_rows(W)
     xi = sigma * patterns(W.shape[1])
     size, kick = next_step_loss(W, eta, sigma, BIPOLAR)
@@ -119,13 +114,11 @@ def test_the_loss_one_step_later_is_the_paper_s_with_its_slips_mended(
 
 @laws
 @given(W=weights(n=(1, 3), m=(2, 8)), sigma=sigmas, kurtosis=st.sampled_from([-2.0, -1.2, 3.0]))
-def test_the_implicit_path_follows_the_gradient_of_the_implicit_term(
-    W: Array, sigma: float, kurtosis: float
-) -> None:
+def test_the_implicit_path_follows_the_gradient_of_the_implicit_term(W, sigma, kurtosis):
     W, eta = unit_rows(W), 0.02
     end = 1.0 / (256 * eta**2 * sigma**4)
 
-    def rate(_: float, y: Array) -> Array:
+    def rate(_, y):
         w = y.reshape(W.shape)
         gradient = 64 * eta**2 * sigma**4 * kurtosis * w**3
         return np.asarray(-(gradient - np.sum(gradient * w, axis=1, keepdims=True) * w)).ravel()
@@ -149,7 +142,7 @@ def test_the_implicit_path_follows_the_gradient_of_the_implicit_term(
     row=weights(n=(1, 1), m=(1, 1)), sigma=sigmas, name=st.sampled_from(sorted(DENSITIES)),
     x=st.floats(-4, 4),
 )  # fmt: skip
-def test_one_weight_alone_by_its_density(row: Array, sigma: float, name: str, x: float) -> None:
+def test_one_weight_alone_by_its_density(row, sigma, name, x):
     law, density = DENSITIES[name]
     s = sigma * abs(float(row[0, 0]))
     for power, expected in ((1, expected_rectified), (2, expected_rectified_square)):
@@ -163,9 +156,7 @@ def test_one_weight_alone_by_its_density(row: Array, sigma: float, name: str, x:
 
 @settings(max_examples=5)
 @given(W=weights(n=(1, 1), m=(5, 11)), sigma=sigmas, seed=seeds)
-def test_fourier_inversion_is_the_average_over_all_patterns(
-    W: Array, sigma: float, seed: int
-) -> None:
+def test_fourier_inversion_is_the_average_over_all_patterns(W, sigma, seed):
     s = sigma * np.linalg.norm(W)
     g = s * np.random.default_rng(seed).uniform(-3, 3, 4)
     f = [expected_rectified_square(g, W[0], sigma, BIPOLAR, k) for k in ("fourier", "enumeration")]
@@ -176,7 +167,7 @@ def test_fourier_inversion_is_the_average_over_all_patterns(
 
 @settings(max_examples=3)
 @given(W=weights(n=(1, 3), m=(1, 5)), sigma=sigmas)
-def test_normal_noise_has_a_closed_form(W: Array, sigma: float) -> None:
+def test_normal_noise_has_a_closed_form(W, sigma):
     law = noise_law("normal")
     closed = expected_loss(W, sigma, law, "normal")
     assert expected_loss(W, sigma, law, "fourier") == pytest.approx(closed, rel=1e-9)
@@ -187,37 +178,34 @@ def test_normal_noise_has_a_closed_form(W: Array, sigma: float) -> None:
     W=weights(n=(1, 3), m=(1, 6)), sigma=sigmas, seed=seeds,
     method=st.sampled_from(["normal", "enumeration"]),
 )  # fmt: skip
-def test_the_gradient_of_the_expected_loss(W: Array, sigma: float, seed: int, method: str) -> None:
+def test_the_gradient_of_the_expected_loss(W, sigma, seed, method):
     law = noise_law("normal") if method == "normal" else BIPOLAR
     direction = np.random.default_rng(seed).normal(size=W.shape)
     step = 1e-6
-    up, down = (
-        expected_loss(W + k * step * direction, sigma, law, method)  # type: ignore[arg-type]
-        for k in (1, -1)
-    )
-    slope = np.sum(expected_loss_gradient(W, sigma, law, method) * direction)  # type: ignore[arg-type]
+    up, down = (expected_loss(W + k * step * direction, sigma, law, method) for k in (1, -1))
+    slope = np.sum(expected_loss_gradient(W, sigma, law, method) * direction)
     assert (up - down) / (2 * step) == pytest.approx(slope, rel=1e-4, abs=1e-4)
 
 
 @laws
 @given(W=weights(n=(1, 4), m=(2, 8)), sigma=sigmas)
-def test_the_expected_loss_is_four_times_the_noisy_energies(W: Array, sigma: float) -> None:
+def test_the_expected_loss_is_four_times_the_noisy_energies(W, sigma):
     for name, law in (("bipolar", BIPOLAR), ("normal", noise_law("normal"))):
         method = "enumeration" if name == "bipolar" else "normal"
         forces = (NoisyFeatureBenefit(sigma, name), NoisyInterference(sigma, name))
         energy = 4 * sum(float(force.energy(W)) for force in forces)
         s = sigma * np.linalg.norm(W, axis=1)
-        exact = expected_loss(W, sigma, law, method)  # type: ignore[arg-type]
+        exact = expected_loss(W, sigma, law, method)
         assert energy == pytest.approx(exact, abs=np.sum(0.01 * s + 1e-4 * s**2) + 1e-9)
         rate = 4 * sum(force.rate(W) for force in forces)
-        gradient = expected_loss_gradient(W, sigma, law, method)  # type: ignore[arg-type]
+        gradient = expected_loss_gradient(W, sigma, law, method)
         if name == "normal":
             np.testing.assert_allclose(rate, -gradient, rtol=1e-9, atol=1e-11)
     quiet = 4 * (FeatureBenefit().energy(W) + Interference().energy(W))
     assert expected_loss(W, 1e-9, BIPOLAR, "enumeration") == pytest.approx(quiet, rel=1e-6)
 
 
-def test_one_feature_alone_never_turns_while_its_output_is_on() -> None:
+def test_one_feature_alone_never_turns_while_its_output_is_on():
     """And the flow's own row shrinks to ‖W‖² = 1 − σ²/2, its rest."""
     row = np.random.default_rng(0).normal(size=(1, 12))
     row *= 1.1 / np.linalg.norm(row)
@@ -235,7 +223,7 @@ def test_one_feature_alone_never_turns_while_its_output_is_on() -> None:
 
 
 @pytest.mark.parametrize(("m", "trusted"), [(12, 2.5), (40, 3.5)])
-def test_the_kurtosis_correction_holds_in_its_range(m: int, trusted: float) -> None:
+def test_the_kurtosis_correction_holds_in_its_range(m, trusted):
     """As far as its own estimate of its error reaches, which on spread rows is far."""
     row = np.random.default_rng(m).uniform(0.7, 1.3, m)
     sigma = 0.2
@@ -243,7 +231,7 @@ def test_the_kurtosis_correction_holds_in_its_range(m: int, trusted: float) -> N
     x = np.concatenate([-np.linspace(0.2, 4, 20), np.linspace(0.2, 4, 20)])
     for law in (BIPOLAR, noise_law("uniform"), noise_law("laplace")):
         method = "enumeration" if law is BIPOLAR and m <= 12 else "fourier"
-        f = expected_rectified_square(x * s, row, sigma, law, method)  # type: ignore[arg-type]
+        f = expected_rectified_square(x * s, row, sigma, law, method)
         excess = f - expected_rectified_square(x * s, row, sigma, law, "normal")
         ratio = excess / kurtosis_correction(x * s, row, sigma, law.kurtosis)
         error = np.abs(kurtosis_correction_error(x * s, row, sigma, law))
@@ -254,7 +242,7 @@ def test_the_kurtosis_correction_holds_in_its_range(m: int, trusted: float) -> N
 
 
 @pytest.mark.parametrize("m", [40, 200])
-def test_the_kurtosis_correction_knows_what_it_leaves_out(m: int) -> None:
+def test_the_kurtosis_correction_knows_what_it_leaves_out(m):
     """Rows of m like weights: all but O(1/m^2) of its relative error."""
     row = np.random.default_rng(m).uniform(0.7, 1.3, m)
     sigma = 0.2
@@ -267,7 +255,7 @@ def test_the_kurtosis_correction_knows_what_it_leaves_out(m: int) -> None:
         np.testing.assert_allclose(ratio - 1, left_out, atol=6 / m**2)
 
 
-def test_a_sparser_output_is_turned_on_less_under_negative_kurtosis() -> None:
+def test_a_sparser_output_is_turned_on_less_under_negative_kurtosis():
     spread, sparse = np.full(10, 10**-0.5), np.array([0.9, *[0.19**0.5 / 3] * 9])
     for name, sign in (("bipolar", 1), ("uniform", 1), ("normal", 0), ("laplace", -1)):
         law = noise_law(name)
@@ -283,10 +271,10 @@ def test_a_sparser_output_is_turned_on_less_under_negative_kurtosis() -> None:
     W=weights(n=(1, 1), m=(1, 9)), sigma=log_uniform(0.03, 0.6), n=st.integers(2, 40),
     name=st.sampled_from(["bipolar", "normal"]),
 )  # fmt: skip
-def test_residual_interference_is_a_bound(W: Array, sigma: float, n: int, name: str) -> None:
+def test_residual_interference_is_a_bound(W, sigma, n, name):
     w = unit_rows(W)[0]
     method = "enumeration" if name == "bipolar" else "normal"
-    f = expected_rectified_square(-1 / (n - 1), w, sigma, noise_law(name), method)  # type: ignore[arg-type]
+    f = expected_rectified_square(-1 / (n - 1), w, sigma, noise_law(name), method)
     assert float(f) <= float(residual_interference(n, sigma)) * (1 + 1e-9)
     with pytest.raises(ValueError, match="sub-Gaussian"):
         residual_interference(n, sigma, noise_law("laplace"))
@@ -295,8 +283,8 @@ def test_residual_interference_is_a_bound(W: Array, sigma: float, n: int, name: 
 @laws
 @given(n=st.integers(5, 20), spare=st.integers(0, 3), seed=seeds)
 def test_the_simplices_have_the_lowest_overlaps_and_cannot_be_turned_sparser_by_a_little(
-    n: int, spare: int, seed: int
-) -> None:
+    n, spare, seed
+):
     """Over rotations exp(A), A = -A^T, sum W^4 has no slope and bends down at them."""
     for corners in (simplex_with_one_stuck(n), simplex_alike(n)):
         W = np.pad(corners, ((0, 0), (0, spare)))
@@ -311,7 +299,7 @@ def test_the_simplices_have_the_lowest_overlaps_and_cannot_be_turned_sparser_by_
         assert bend < 0
 
 
-def test_one_stuck_encoding_is_the_sparser_simplex_up_to_twelve() -> None:
+def test_one_stuck_encoding_is_the_sparser_simplex_up_to_twelve():
     means = [
         [np.mean(np.sum(W**4, axis=1)) for W in (simplex_with_one_stuck(n), simplex_alike(n))]
         for n in range(3, 40)
@@ -347,8 +335,6 @@ ONES = np.ones(30)
         (lambda: simplex_alike(1), "expected n >= 2"),
     ],
 )
-def test_noise_outside_the_theorems_assumptions_is_refused(
-    call: Callable[[], object], expected: str
-) -> None:
+def test_noise_outside_the_theorems_assumptions_is_refused(call, expected):
     with pytest.raises(ValueError, match=expected):
         call()

@@ -13,17 +13,17 @@ SECTIONS = re.findall(r"^## (\d)\. ", TEXT, flags=re.MULTILINE)
 MODULES = [path.stem for path in (ROOT / "theory").glob("[a-z]*.py")]
 
 
-def anchors(path: Path) -> set[str]:
+def anchors(path):
     """The names that GitHub gives to the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
 
 
-def test_sections_are_numbered_from_one_to_eight() -> None:
+def test_sections_are_numbered_from_one_to_eight():
     assert "".join(SECTIONS) == "12345678"
 
 
-def test_every_section_that_is_cited_exists() -> None:
+def test_every_section_that_is_cited_exists():
     cited = re.compile(r"theory/README,\s+sections?\s+((?:\d(?:\s*\([^)]*\))?(?:,|\s|and|to)*)+)")
     found = 0
     for folder in ("flow", "theory", "paper_figures", "benchmarks", "tests"):
@@ -35,7 +35,7 @@ def test_every_section_that_is_cited_exists() -> None:
     assert found > 100
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_lead_somewhere():
     links = re.findall(r"\]\(([^)\s]+)\)", TEXT)
     assert len(links) > 30
     for link in links:
@@ -47,13 +47,13 @@ def test_links_lead_somewhere() -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-def test_functions_that_are_named_exist() -> None:
+def test_functions_that_are_named_exist():
     theory = {n for module in MODULES for n in vars(import_module(f"theory.{module}"))}
     named = set(re.findall(r"`([a-z]\w*_\w+)`", TEXT[TEXT.index("## 1. ") :]))
     assert len(named) > 30
     assert named <= theory, named - theory
 
 
-def test_every_module_has_its_line_in_the_package() -> None:
+def test_every_module_has_its_line_in_the_package():
     listed = re.findall(r"^    (\w+) +\S", import_module("theory").__doc__ or "", re.MULTILINE)
     assert sorted(listed) == sorted(MODULES)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import mpmath
@@ -50,9 +49,7 @@ class Row:
 
 
 @st.composite
-def surviving_rows(
-    draw: st.DrawFn, m: tuple[int, int] = (2, 6), share: tuple[float, float] = (0.02, 0.9)
-) -> Row:
+def surviving_rows(draw, m=(2, 6), share=(0.02, 0.9)):
     """(row, lambda, c) with lambda a drawn share of the early-kill bound."""
     size = draw(st.integers(*m))
     scale, c = draw(st.floats(0.4, 1.3)), draw(st.sampled_from([1.0, 4.0, 0.3]))
@@ -65,18 +62,18 @@ def surviving_rows(
     return Row(start, lam, c)
 
 
-def follow(row: Row, times: Array, *, rtol: float = 1e-10) -> tuple[Array, Array]:
+def follow(row, times, *, rtol=1e-10):
     """(sizes at the given ascending times (k, m), death times (m,)), coordinate by coordinate."""
     size, alive = np.abs(row.start), np.ones(len(row.start), dtype=bool)
     out, deaths, now = np.zeros((len(times), len(size))), np.full(len(size), np.inf), 0.0
 
-    def rate(_: float, u: Array) -> Array:
+    def rate(_, u):
         return row.c * (1 - u @ u) * u - row.lam
 
-    def smallest(_: float, u: Array) -> float:
+    def smallest(_, u):
         return float(u.min())
 
-    smallest.terminal, smallest.direction = True, -1.0  # type: ignore[attr-defined]
+    smallest.terminal, smallest.direction = True, -1.0
     while True:
         wanted = np.flatnonzero(times >= now)
         run = solve_ivp(
@@ -92,7 +89,7 @@ def follow(row: Row, times: Array, *, rtol: float = 1e-10) -> tuple[Array, Array
         alive[loser], size[loser], deaths[loser] = False, 0.0, now
 
 
-def follow_two_scalars(row: Row, times: Array) -> Array:
+def follow_two_scalars(row, times):
     """Sizes at the given times, descending, from ``SortedRow.rates`` between its extinctions.
 
     Ends when one survivor is left (rows of zeros after that): S then says nothing.
@@ -102,13 +99,13 @@ def follow_two_scalars(row: Row, times: Array) -> Array:
     for death in (start.largest - start.gaps[:0:-1]).tolist():
         last = np.nextafter(death, 0.0)  # trial stages may overshoot the death
 
-        def rate(_: float, y: Array, last: float = last) -> Array:
+        def rate(_, y, last=last):
             return np.stack(start.rates(y[0], min(y[1], last), row.lam, c=row.c))
 
-        def dies(_: float, y: Array, death: float = death) -> float:
+        def dies(_, y, death=death):
             return float(y[1] - death)
 
-        dies.terminal = True  # type: ignore[attr-defined]
+        dies.terminal = True
         wanted = np.flatnonzero(times >= now)
         run = solve_ivp(
             rate, (now, times[-1] + 1e-9), state, method="LSODA", rtol=1e-10, atol=1e-13,
@@ -123,7 +120,7 @@ def follow_two_scalars(row: Row, times: Array) -> Array:
 
 
 @given(surviving_rows())
-def test_a_weight_grows_above_the_threshold_and_shrinks_below(row: Row) -> None:
+def test_a_weight_grows_above_the_threshold_and_shrinks_below(row):
     size = np.abs(row.start)
     square = size @ size
     rate = row.c * (1 - square) * size - row.lam
@@ -136,7 +133,7 @@ def test_a_weight_grows_above_the_threshold_and_shrinks_below(row: Row) -> None:
 
 
 @given(surviving_rows(), st.floats(0.05, 0.9))
-def test_two_scalars_carry_every_coordinate(row: Row, fraction: float) -> None:
+def test_two_scalars_carry_every_coordinate(row, fraction):
     last = extinction_schedule(row.start, row.lam, c=row.c, order=0).times[1]
     times = np.array([0.0, fraction / 2, fraction]) * last
     sizes, _ = follow(row, times)
@@ -150,7 +147,7 @@ def test_two_scalars_carry_every_coordinate(row: Row, fraction: float) -> None:
 
 
 @given(surviving_rows(), st.floats(0.01, 0.99))
-def test_gamma_and_the_affine_law_describe_the_coordinates(row: Row, fraction: float) -> None:
+def test_gamma_and_the_affine_law_describe_the_coordinates(row, fraction):
     last = extinction_schedule(row.start, row.lam, c=row.c, order=0).times[1]
     times = np.linspace(0, fraction * last, 5)
     sizes, _ = follow(row, times)
@@ -170,7 +167,7 @@ def test_gamma_and_the_affine_law_describe_the_coordinates(row: Row, fraction: f
 
 
 @given(surviving_rows())
-def test_gamma_solves_its_differential_equation(row: Row) -> None:
+def test_gamma_solves_its_differential_equation(row):
     start = SortedRow.of(row.start)
     shift = 0.3 * float(start.largest)
     norm = 0.8
@@ -186,7 +183,7 @@ def test_gamma_solves_its_differential_equation(row: Row) -> None:
 
 
 @given(surviving_rows(m=(1, 40)), st.floats(0.0, 0.999))
-def test_moments_are_sums_over_survivors(row: Row, fraction: float) -> None:
+def test_moments_are_sums_over_survivors(row, fraction):
     start = SortedRow.of(row.start)
     shift = fraction * float(start.largest)
     left = np.maximum(np.abs(row.start) - shift, 0.0)
@@ -200,7 +197,7 @@ def test_moments_are_sums_over_survivors(row: Row, fraction: float) -> None:
     np.testing.assert_allclose(size, 0.9 * np.sort(left)[::-1] / np.sqrt((left**2).sum()))
 
 
-def test_moments_keep_their_digits_in_the_closest_races() -> None:
+def test_moments_keep_their_digits_in_the_closest_races():
     """V = P2 - P1^2/m' would be all rounding error here: gaps of 1e-12 on weights of 0.1."""
     gaps = np.array([0.0, 1.0, 2.0, 5.0]) * 2.0**-40
     start = SortedRow.of(0.125 - gaps)
@@ -209,7 +206,7 @@ def test_moments_keep_their_digits_in_the_closest_races() -> None:
 
 
 @given(surviving_rows(m=(1, 8)))
-def test_schedule_integral_is_the_integral(row: Row) -> None:
+def test_schedule_integral_is_the_integral(row):
     a = np.sort(np.abs(row.start))[::-1]
     schedule = extinction_schedule(row.start, 1.0, order=0)
     assert np.isinf(schedule.times[0])
@@ -224,19 +221,19 @@ def test_schedule_integral_is_the_integral(row: Row) -> None:
         assert schedule.times[k] == pytest.approx(total, rel=1e-9)
 
 
-def test_schedule_integral_to_thirty_digits_in_a_close_race() -> None:
+def test_schedule_integral_to_thirty_digits_in_a_close_race():
     a = np.array([0.5, 0.5 - 2.0**-30, 0.3, 0.3, 0.0])
     found = extinction_schedule(a, 1.0, order=0).times
     with mpmath.workdps(40):
         exact = [mpmath.mpf(float(x)) for x in a]
 
-        def integrand(s: mpmath.mpf) -> mpmath.mpf:
+        def integrand(s):
             return 1 / mpmath.sqrt(sum((x - s) ** 2 for x in exact if x > s))
 
         third = mpmath.quad(integrand, [0, exact[2]])
         mean, spread = (exact[0] + exact[1]) / 2, (exact[0] - exact[1]) ** 2 / 2
 
-        def primitive(s: mpmath.mpf) -> mpmath.mpf:
+        def primitive(s):
             return mpmath.asinh((s - mean) * mpmath.sqrt(2 / spread)) / mpmath.sqrt(2)
 
         second = third + primitive(exact[1]) - primitive(exact[2])
@@ -246,7 +243,7 @@ def test_schedule_integral_to_thirty_digits_in_a_close_race() -> None:
 
 
 @given(surviving_rows(m=(2, 5), share=(0.01, 0.05)))
-def test_first_order_schedule_is_within_its_order_of_the_coordinates(row: Row) -> None:
+def test_first_order_schedule_is_within_its_order_of_the_coordinates(row):
     """|error| <= 2 lambda r^2 / (c N)^2, N = min(||W(0)||, 1); leading order is off by ~1/c.
 
     The constant is measured (largest of 1,500 rows: 1.8); the oracle contributes 1e-5 of t.
@@ -263,7 +260,7 @@ def test_first_order_schedule_is_within_its_order_of_the_coordinates(row: Row) -
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("c", [1.0, 4.0])
-def test_schedule_converges_at_the_orders_it_claims(seed: int, c: float) -> None:
+def test_schedule_converges_at_the_orders_it_claims(seed, c):
     """Errors of the last death over three lambda: t^0 for leading order, t^1 for first."""
     start = np.abs(np.random.default_rng(seed).normal(0, 0.35, 5))
     lams = c * np.array([0.008, 0.004, 0.002])
@@ -280,7 +277,7 @@ def test_schedule_converges_at_the_orders_it_claims(seed: int, c: float) -> None
     assert np.polyfit(np.log(lams), np.log(leading_error), 1)[0] == pytest.approx(0.0, abs=0.2)
 
 
-def test_the_schedule_alone_reproduces_figure_two_of_the_paper() -> None:
+def test_the_schedule_alone_reproduces_figure_two_of_the_paper():
     """The paper's figure 2 (m = 1e5, lambda = 1e-5, legacy seed 0) without integrating it."""
     start = np.abs(np.random.RandomState(0).normal(0, 0.9 / np.sqrt(10**5), 10**5))
     times = [100, 1e3, 1e4, 2e4, 5e4, 1e5]
@@ -293,7 +290,7 @@ def test_the_schedule_alone_reproduces_figure_two_of_the_paper() -> None:
 
 
 @given(surviving_rows(m=(2, 30)))
-def test_l1_of_the_schedule_is_that_of_the_shifted_row(row: Row) -> None:
+def test_l1_of_the_schedule_is_that_of_the_shifted_row(row):
     schedule = extinction_schedule(row.start, row.lam, c=row.c, order=0)
     a = np.sort(np.abs(row.start))[::-1]
     left = np.maximum(a - a[1:, None], 0.0)
@@ -307,7 +304,7 @@ def test_l1_of_the_schedule_is_that_of_the_shifted_row(row: Row) -> None:
     assert np.all(np.abs(first - r * length) <= 2 * r * small**2 + 1e-12)
 
 
-def test_million_weights_in_two_seconds_and_rows_broadcast() -> None:
+def test_million_weights_in_two_seconds_and_rows_broadcast():
     start = np.random.default_rng(3).normal(0, 1e-3, 10**6)
     begin = time.process_time()
     schedule = extinction_schedule(start, 1e-5)
@@ -327,7 +324,7 @@ def test_million_weights_in_two_seconds_and_rows_broadcast() -> None:
         )
 
 
-def test_tied_winners_never_separate_and_zeros_are_dead_at_once() -> None:
+def test_tied_winners_never_separate_and_zeros_are_dead_at_once():
     schedule = extinction_schedule([0.3, -0.3, 0.3, 0.1, 0.0], 0.01)
     assert np.all(np.isinf(schedule.times[:3]))
     assert np.isfinite(schedule.times[3])
@@ -344,9 +341,7 @@ def test_tied_winners_never_separate_and_zeros_are_dead_at_once() -> None:
 
 
 @given(st.floats(0.2, 3.0), st.floats(0.0, 20.0), st.sampled_from([0.5, 1.0, 4.0]))
-def test_start_offset_is_the_integral_of_the_logistic_length(
-    norm: float, t: float, c: float
-) -> None:
+def test_start_offset_is_the_integral_of_the_logistic_length(norm, t, c):
     run = solve_ivp(
         lambda _, y: [c * (1 - y[0] ** 2) * y[0], 1 / y[0] - 1],
         (0, t), [norm, 0.0], rtol=1e-10, atol=1e-12, method="DOP853",
@@ -366,7 +361,7 @@ def test_start_offset_is_the_integral_of_the_logistic_length(
 
 
 @given(surviving_rows(), st.floats(0.0, 0.9))
-def test_l1_rate_is_the_slope_of_the_l1_norm(row: Row, fraction: float) -> None:
+def test_l1_rate_is_the_slope_of_the_l1_norm(row, fraction):
     last = extinction_schedule(row.start, row.lam, c=row.c, order=0).times[1]
     middle = max(fraction * last, 1e-2 / row.c)
     width = 1e-4 / row.c
@@ -379,7 +374,7 @@ def test_l1_rate_is_the_slope_of_the_l1_norm(row: Row, fraction: float) -> None:
 
 
 @given(surviving_rows(m=(2, 30)))
-def test_in_balance_the_l1_norm_falls_with_the_variance(row: Row) -> None:
+def test_in_balance_the_l1_norm_falls_with_the_variance(row):
     size = np.abs(row.start)
     size *= 0.9 / np.linalg.norm(size)
     square, norm1, alive = size @ size, size.sum(), len(size)
@@ -390,7 +385,7 @@ def test_in_balance_the_l1_norm_falls_with_the_variance(row: Row) -> None:
 
 
 @given(surviving_rows(m=(2, 6)), st.floats(0.01, 0.98))
-def test_relative_variance_of_the_flow_stays_within_the_bounds(row: Row, fraction: float) -> None:
+def test_relative_variance_of_the_flow_stays_within_the_bounds(row, fraction):
     last = extinction_schedule(row.start, row.lam, c=row.c, order=0).times[1]
     sizes, _ = follow(row, np.linspace(0, fraction * last, 7))
     low, high = relative_variance_bounds(row.start)
@@ -401,7 +396,7 @@ def test_relative_variance_of_the_flow_stays_within_the_bounds(row: Row, fractio
 
 
 @given(surviving_rows(m=(2, 30)))
-def test_relative_variance_bounds_are_attained(row: Row) -> None:
+def test_relative_variance_bounds_are_attained(row):
     """Just before an extinction the upper bound, just after the previous one the lower."""
     a = np.sort(np.abs(row.start))[::-1]
     low, high = relative_variance_bounds(row.start)
@@ -414,7 +409,7 @@ def test_relative_variance_bounds_are_attained(row: Row) -> None:
     assert low[0] == high[0] == 0
 
 
-def test_ideal_start_has_bounds_near_one() -> None:
+def test_ideal_start_has_bounds_near_one():
     """Figure 6's pink curves: for many survivors both bounds agree and are of order one."""
     low, high = relative_variance_bounds(half_normal_quantiles(10_000))
     middle = slice(50, 5000)
@@ -423,7 +418,7 @@ def test_ideal_start_has_bounds_near_one() -> None:
     assert low[-1] == pytest.approx(np.pi / 2 - 1, abs=2e-3)  # Var/mean^2 of a half-normal
 
 
-def test_relative_variance_of_a_known_row() -> None:
+def test_relative_variance_of_a_known_row():
     assert relative_variance([3.0, -1.0, 0.0]) == pytest.approx(0.25)
     assert relative_variance([[2.0, 2.0], [0.0, 5.0]]) == pytest.approx([0, 0])
 
@@ -448,9 +443,7 @@ def test_relative_variance_of_a_known_row() -> None:
         (lambda: start_offset(-1.0, 1.0), "expected time >= 0"),
     ],
 )
-def test_rows_outside_the_theorems_assumptions_are_refused(
-    call: Callable[[], object], expected: str
-) -> None:
+def test_rows_outside_the_theorems_assumptions_are_refused(call, expected):
     with pytest.raises(ValueError, match=expected):
         call()
 
@@ -458,16 +451,16 @@ def test_rows_outside_the_theorems_assumptions_are_refused(
 # --- against the simulator ------------------------------------------------------------------
 
 
-def simulate(row: Row, times: Array, backend: str = "exact") -> Array:
+def simulate(row, times, backend="exact"):
     """Sizes (k, m) at increasing times, interference off."""
     forces = [FeatureBenefit(row.c), Regularization(row.lam)]
     run = integrate(
         forces, row.start[None], save_at=times, t_end=times[-1], rtol=1e-6, backend=backend
-    )  # type: ignore[arg-type]
+    )
     return np.abs(run.weights[:, 0])
 
 
-def last_death(row: Row, guess: float) -> float:
+def last_death(row, guess):
     """When the second-largest weight dies in the simulation, bracketed on ever finer grids."""
     low, high = max(guess - 10 / row.c, 0.0), guess + 10 / row.c
     for _ in range(4):
@@ -480,7 +473,7 @@ def last_death(row: Row, guess: float) -> float:
 
 
 @given(surviving_rows(m=(2, 120), share=(0.005, 0.05)))
-def test_schedule_counts_the_survivors_of_the_simulation(row: Row) -> None:
+def test_schedule_counts_the_survivors_of_the_simulation(row):
     schedule = extinction_schedule(row.start, row.lam, c=row.c)
     times = np.geomspace(0.02, 1.0, 6) * schedule.times[1]
     alive = (simulate(row, times) > 0).sum(axis=1)
@@ -493,7 +486,7 @@ def test_schedule_counts_the_survivors_of_the_simulation(row: Row) -> None:
 
 @pytest.mark.parametrize("m", [4, 30, 300])
 @pytest.mark.parametrize("c", [1.0, 4.0])
-def test_schedule_converges_to_the_simulation_at_the_orders_it_claims(m: int, c: float) -> None:
+def test_schedule_converges_to_the_simulation_at_the_orders_it_claims(m, c):
     start = np.random.default_rng(m).normal(0, 0.9 / np.sqrt(m), m)
     lams = c * np.array([4e-3, 2e-3, 1e-3])
     errors = {0: [], 1: []}  # type: dict[int, list[float]]
@@ -509,7 +502,7 @@ def test_schedule_converges_to_the_simulation_at_the_orders_it_claims(m: int, c:
 
 
 @given(surviving_rows(m=(2, 60)), st.floats(0.05, 0.9), st.sampled_from(["exact", "numba"]))
-def test_affine_law_holds_in_the_simulation(row: Row, fraction: float, backend: str) -> None:
+def test_affine_law_holds_in_the_simulation(row, fraction, backend):
     """gamma is read off two weights of the run; all others must follow from it."""
     last = extinction_schedule(row.start, row.lam, c=row.c).times[1]
     now = simulate(row, np.array([0.0, fraction * last]), backend)[1]
@@ -523,9 +516,7 @@ def test_affine_law_holds_in_the_simulation(row: Row, fraction: float, backend: 
 
 
 @given(surviving_rows(m=(2, 60)), st.floats(0.01, 0.98))
-def test_relative_variance_of_the_simulation_stays_within_the_bounds(
-    row: Row, fraction: float
-) -> None:
+def test_relative_variance_of_the_simulation_stays_within_the_bounds(row, fraction):
     last = extinction_schedule(row.start, row.lam, c=row.c).times[1]
     sizes = simulate(row, np.linspace(0, fraction * last, 8))
     low, high = relative_variance_bounds(row.start)

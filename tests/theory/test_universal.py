@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import mpmath
 import numpy as np
 import pytest
@@ -28,7 +26,7 @@ from theory.universal import (
 couplings = st.one_of(st.just(0.0), log_uniform(1e-9, 1.0))
 
 
-def tail(x: mpmath.mpf, power: int) -> mpmath.mpf:
+def tail(x, power):
     """E (|z| - x)_+^power by quadrature to 30 digits, straight from its meaning."""
     return 2 * mpmath.quad(
         lambda z: (z - x) ** power * mpmath.npdf(z), [x, x + 1, x + 4, x + 12, mpmath.inf]
@@ -36,7 +34,7 @@ def tail(x: mpmath.mpf, power: int) -> mpmath.mpf:
 
 
 @pytest.mark.parametrize("x", [0.0, 0.1, 0.7, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0])
-def test_excess_moments_are_what_their_names_say(x: float) -> None:
+def test_excess_moments_are_what_their_names_say(x):
     with mpmath.workdps(30):
         at = mpmath.mpf(x)
         tolerance = 1e-14 * (1 + x**4)
@@ -45,10 +43,10 @@ def test_excess_moments_are_what_their_names_say(x: float) -> None:
         assert excess_square(x) == pytest.approx(float(tail(at, 2)), rel=tolerance)
 
 
-def test_the_time_integral_is_right_to_twelve_digits() -> None:
+def test_the_time_integral_is_right_to_twelve_digits():
     with mpmath.workdps(30):
 
-        def integrand(u: mpmath.mpf) -> mpmath.mpf:
+        def integrand(u):
             above = mpmath.ncdf(-u)
             return 1 / mpmath.sqrt(2 * ((1 + u * u) * above - u * mpmath.npdf(u)))
 
@@ -60,7 +58,7 @@ def test_the_time_integral_is_right_to_twelve_digits() -> None:
 
 
 @given(st.floats(0.0, 10.0), couplings, st.floats(0.3, 2.0))
-def test_the_law_by_time_is_the_law_by_x(x: float, coupling: float, norm: float) -> None:
+def test_the_law_by_time_is_the_law_by_x(x, coupling, norm):
     there = universal_law(x, coupling=coupling, norm=norm)
     back = universal_law_at(there.time, coupling=coupling, norm=norm)
     if coupling == 0 or there.time > 0:  # before t = 0 the expansion is cut off
@@ -69,7 +67,7 @@ def test_the_law_by_time_is_the_law_by_x(x: float, coupling: float, norm: float)
 
 
 @given(st.floats(0.05, 6.0), log_uniform(1e-9, 1e-3))
-def test_the_law_at_weak_coupling_is_its_leading_order(x: float, coupling: float) -> None:
+def test_the_law_at_weak_coupling_is_its_leading_order(x, coupling):
     weak, leading = universal_law(x, coupling=coupling, norm=0.9), universal_law(x)
     # both corrections are first order in the coupling, with coefficients below 3 here
     assert abs(weak.time - leading.time) <= coupling * (3 + x**2 / 4 + 2 * x)
@@ -78,7 +76,7 @@ def test_the_law_at_weak_coupling_is_its_leading_order(x: float, coupling: float
     assert weak.survivors == leading.survivors
 
 
-def test_l1_times_time_approaches_one_slowly_from_above() -> None:
+def test_l1_times_time_approaches_one_slowly_from_above():
     """||W||_1 lambda t = 1 + 2/x^2 + ..., maximum 1.138 near x = 3."""
     x = np.linspace(0.5, 10, 400)
     law = universal_law(x)
@@ -89,7 +87,7 @@ def test_l1_times_time_approaches_one_slowly_from_above() -> None:
     np.testing.assert_allclose((product[far] - 1) * x[far] ** 2, 2.0, atol=0.13)
 
 
-def test_survivors_over_l1_squared_run_from_half_pi_to_two() -> None:
+def test_survivors_over_l1_squared_run_from_half_pi_to_two():
     """The paper's m' = ||W||_1^2 is within a factor that is known: 2 Phibar q / p^2."""
     law = universal_law(np.linspace(0, 10, 200))
     ratio = law.survivors / law.l1**2
@@ -99,7 +97,7 @@ def test_survivors_over_l1_squared_run_from_half_pi_to_two() -> None:
 
 
 @pytest.mark.parametrize("m", [10**4, 10**6])
-def test_quantile_rows_follow_the_universal_law(m: int) -> None:
+def test_quantile_rows_follow_the_universal_law(m):
     """The finite sums of the schedule tend to the integrals of the law, error about 1/m'."""
     start = half_normal_quantiles(m, scale=0.7)
     schedule = extinction_schedule(start, 1.0, order=0)
@@ -112,7 +110,7 @@ def test_quantile_rows_follow_the_universal_law(m: int) -> None:
     assert np.all(np.abs(l1_error) < allowed)
 
 
-def test_quantile_start_is_the_half_normal() -> None:
+def test_quantile_start_is_the_half_normal():
     start = half_normal_quantiles(4, scale=2.0)
     exact = [mpmath.erfinv(mpmath.mpf(u)) * mpmath.sqrt(2) for u in (0.875, 0.625, 0.375, 0.125)]
     np.testing.assert_allclose(start, [float(e) for e in exact], rtol=1e-14)  # 2/sqrt(4) = 1
@@ -123,7 +121,7 @@ def test_quantile_start_is_the_half_normal() -> None:
 
 
 @given(st.floats(1e-6, 0.05), st.integers(10, 10**7), st.floats(0, 10))
-def test_theta_law_and_drawn_curve_are_of_one_order(lam: float, m: int, log_time: float) -> None:
+def test_theta_law_and_drawn_curve_are_of_one_order(lam, m, log_time):
     time = np.exp(log_time)
     theta = theta_law(time, lam, m)
     if time <= 1 / (lam * np.sqrt(m)):
@@ -139,7 +137,7 @@ def test_theta_law_and_drawn_curve_are_of_one_order(lam: float, m: int, log_time
 
 
 @given(st.floats(0.0, 6.0))
-def test_the_theta_law_has_constants_between_a_half_and_one_and_a_half(x: float) -> None:
+def test_the_theta_law_has_constants_between_a_half_and_one_and_a_half(x):
     m = 1e12
     law = universal_law(x)
     theta = theta_law(law.time / np.sqrt(m), 1.0, m)
@@ -158,9 +156,7 @@ def test_the_theta_law_has_constants_between_a_half_and_one_and_a_half(x: float)
         (lambda: universal_law(1.0, coupling=0.1, norm=0.0), "expected norm > 0"),
     ],
 )
-def test_the_universal_law_outside_its_range_is_refused(
-    call: Callable[[], object], expected: str
-) -> None:
+def test_the_universal_law_outside_its_range_is_refused(call, expected):
     with pytest.raises(ValueError, match=expected):
         call()
 
@@ -170,14 +166,14 @@ def test_the_universal_law_outside_its_range_is_refused(
 AT = np.array([0.1, 0.3, 1.0, 2.0, 3.0])  # x at which the runs are compared with the law
 
 
-def simulate(start: np.ndarray, lam: float, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def simulate(start, lam, times):
     """(||W||_1, m') of every row at increasing times, interference off: two (k, n) arrays."""
     run = integrate([FeatureBenefit(), Regularization(lam)], start, save_at=times, t_end=times[-1])
     sizes = np.abs(run.weights)
     return sizes.sum(axis=2), (sizes > 0).sum(axis=2)
 
 
-def test_a_million_quantiles_follow_the_law_within_a_percent_and_not_the_papers_curve() -> None:
+def test_a_million_quantiles_follow_the_law_within_a_percent_and_not_the_papers_curve():
     m, lam = 10**6, 1e-6
     law = universal_law(AT)
     times = law.time / (lam * np.sqrt(m))
@@ -190,7 +186,7 @@ def test_a_million_quantiles_follow_the_law_within_a_percent_and_not_the_papers_
     assert np.abs(np.log(drawn_alive / alive)).max() > np.log(1.4)
 
 
-def test_next_order_is_ten_times_better_at_a_tenth_of_the_papers_largest_lambda() -> None:
+def test_next_order_is_ten_times_better_at_a_tenth_of_the_papers_largest_lambda():
     """λ√m/c = 0.1, s = 0.9; theory/README, section 2: errors 4.7, 4.0, 2.4, 0.8 % fall to 0.3, 0.2,
     0.1, 0.02 %."""
     m, coupling = 10**6, 0.1
@@ -209,7 +205,7 @@ def test_next_order_is_ten_times_better_at_a_tenth_of_the_papers_largest_lambda(
 
 
 @pytest.mark.parametrize("norm", [0.6, 1.0, 1.5])
-def test_next_order_error_is_second_order_in_the_coupling(norm: float) -> None:
+def test_next_order_error_is_second_order_in_the_coupling(norm):
     """The start's length enters only through off(t); fitted over three couplings at x = 1."""
     m = 4 * 10**5
     start = half_normal_quantiles(m)[None]
@@ -224,7 +220,7 @@ def test_next_order_error_is_second_order_in_the_coupling(norm: float) -> None:
 
 
 @pytest.mark.parametrize("norm", [0.5, 1.5])
-def test_the_law_holds_from_the_first_moment(norm: float) -> None:
+def test_the_law_holds_from_the_first_moment(norm):
     """While lengths still go to 1 (t about 1/c) the error is O(Lambda) in l1, O(Lambda^2) in t."""
     m, coupling = 10**5, 0.02
     times = np.array([0.1, 0.5, 1.5, 4.0])
@@ -237,7 +233,7 @@ def test_the_law_holds_from_the_first_moment(norm: float) -> None:
     np.testing.assert_allclose(by_x.time, coupling * times, rtol=1e-9)
 
 
-def test_gaussian_starts_follow_the_law_within_their_standard_error() -> None:
+def test_gaussian_starts_follow_the_law_within_their_standard_error():
     """50 random rows of 20,000: z-tests on m' and ||W||_1 at |z| < 4.5, false alarm 7e-6 each.
 
     The law's own error, 1/m' + Lambda^2, is allowed for.  Power: the paper's drawn curve, taken
