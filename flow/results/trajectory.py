@@ -72,10 +72,12 @@ class Trajectory:
     def polysemantic(self) -> int:
         """Number of neurons with two features or more at the end, by exact non-zeros.
 
-        Of weights that are not at rest it counts nearly all neurons.
-        Source: paper, section 2.5; theory/README, section 4.
+        Of weights that are not at rest it counts nearly all neurons. Raises ValueError for weights
+        that are not finite. Source: paper, section 2.5; theory/README, section 4.
         """
-        return int(np.sum(np.count_nonzero(self.final, axis=0) >= 2))
+        from flow.analysis.states import polysemantic_neurons
+
+        return polysemantic_neurons(self.final)
 
     @property
     def end_states(self) -> EndStates:
