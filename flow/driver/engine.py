@@ -191,7 +191,10 @@ class ClosedFormEngine:
         return self._flow.weights(self._recorded[-1])
 
     def go_on(self, until: float | None) -> None:
+        planned = bool(self._planned) and until == self._until
         self.ending, self._until = None, until
+        if planned:
+            return  # the time of rest need not be found again for every step
         end = until
         if end is None:
             rest = rest_time(self.problem, self._flow, self.t)
@@ -201,8 +204,8 @@ class ClosedFormEngine:
             raise ValueError(
                 "expected forces that bring W0 to rest, or t_end, got neither; give t_end=..."
             )
-        planned = recorded_times(first, end - self._start).tolist()
-        self._planned = [t for t in planned if t > here]
+        times = recorded_times(first, end - self._start).tolist()
+        self._planned = [t for t in times if t > here]
 
     def advance(self, *, keep: bool) -> bool:
         if self._planned:

@@ -345,8 +345,12 @@ class Simulation:
     def _call(self, until: float | None) -> bool:
         """Call the callback; whether it wants to stop."""
         assert self._callback is not None
-        engine = self._engine
-        stop = self._callback(self)
+        engine, outside = self._engine, self._stepping
+        self._stepping = True
+        try:
+            stop = self._callback(self)
+        finally:
+            self._stepping = outside
         if self._engine is not engine:
             self._engine.go_on(until)
         if stop:

@@ -314,6 +314,8 @@ def test_members_of_an_ensemble_have_callbacks():
     assert [run.status.name for run in runs] == ["STATIONARY", "STOPPED", "STATIONARY"]
     np.testing.assert_allclose(runs[0].final, plain[0].final, atol=1e-12)
     assert runs[2].forces == tuple(ROWS)
+    with pytest.raises(RuntimeError, match="step a branch instead"):
+        integrate_ensemble(ALL, starts, callback=lambda _, sim: sim.step())
 
 
 def test_a_force_that_wakes_dead_neurons_brings_back_those_that_were_dropped():
