@@ -23,5 +23,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# Started in the background, a suite ignores Ctrl-C, and so would the commands it interrupts.
+# Started in the background, a suite ignores Ctrl-C and the end of its terminal, and so would the
+# commands it interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
