@@ -86,6 +86,10 @@ def _show(argv: list[str]) -> int:
     if any(pictures.values()):
         from flow.pictures import plots, shown
 
+        if not shown.drawable(run):
+            raise InputError(
+                f"expected a run with finite weights to draw, got {run.status.name}: {run.message}"
+            )
         if wanted.plot is not None:
             plots.write_figure(shown.plot(run), wanted.plot)
         if wanted.animate is not None:

@@ -127,11 +127,13 @@ def _compare(argv: list[str], interruptions: Interruptions) -> int:
     if interruptions.received == HANGUP:
         return _exit_code(options, list(runs.values()), interruptions)
     if output.plot is not None:
-        from flow.pictures import plots
+        from flow.pictures import plots, shown
         from flow.pictures.law import closed_form
 
-        laws = {name: closed_form(traj) for name, traj in runs.items()}
-        plots.write_figure(plots.comparison(runs, films, laws), output.plot)
+        drawn = {name: traj for name, traj in runs.items() if shown.drawable(traj)}
+        laws = {name: closed_form(traj) for name, traj in drawn.items()}
+        if drawn:
+            plots.write_figure(plots.comparison(drawn, films, laws), output.plot)
     if not output.quiet:
         from flow.cli import report
 
@@ -527,13 +529,18 @@ def _exit_code(
 
 
 def _draw(options: SimulateOptions, traj: Trajectory) -> list[str]:
-    """Draw what was asked for; returns the names of all files, the run's first."""
+    """Draw what was asked for; returns the names of all files, the run's first.
+
+    Of a run that failed there is no picture; its summary says why.
+    """
     output = options.output
     film = traj.film
     if film is not None or output.bipartite is not None:
-        from flow.pictures import plots
+        from flow.pictures import plots, shown
         from flow.pictures.law import closed_form
 
+        if not shown.drawable(traj):
+            return _shown(output.out)
         if film is not None and output.plot is not None:
             plots.write_figure(plots.single_run(traj, film, closed_form(traj)), output.plot)
         if film is not None and output.animate is not None:

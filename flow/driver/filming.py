@@ -68,4 +68,5 @@ class FilmRecorder:
 
     def _keep(self, t: float, W: np.ndarray) -> None:
         self._times.append(t)
-        self._frames.append(W[self._rows].astype(np.float32))
+        with np.errstate(over="ignore"):  # weights beyond float32 are not drawn
+            self._frames.append(W[self._rows].astype(np.float32))

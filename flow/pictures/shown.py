@@ -25,13 +25,30 @@ def film_of(traj: Trajectory) -> Film:
     return Film(traj.times, rows, traj.weights.astype(np.float32))
 
 
+def drawable(traj: Trajectory) -> bool:
+    """Whether the weights of a run are numbers that a picture can show."""
+    with np.errstate(over="ignore"):
+        shown = (film_of(traj).weights, traj.final.astype(np.float32))
+    return all(bool(np.isfinite(W).all()) for W in shown)
+
+
+def check_drawable(traj: Trajectory) -> None:
+    """ValueError for a run that no picture can show."""
+    if not drawable(traj):
+        raise ValueError(
+            f"expected a run with finite weights to draw, got {traj.status.name}: {traj.message}"
+        )
+
+
 def plot(traj: Trajectory) -> Figure:
     """See :meth:`flow.Trajectory.plot`."""
+    check_drawable(traj)
     return plots.single_run(traj, film_of(traj), closed_form(traj))
 
 
 def plot_weights(traj: Trajectory) -> Figure:
     """See :meth:`flow.Trajectory.plot_weights`."""
+    check_drawable(traj)
     return _one(6.0, 4.5, lambda axis: plots.draw_weights(axis, film_of(traj)))
 
 
@@ -42,6 +59,7 @@ def plot_energies(traj: Trajectory) -> Figure:
 
 def animate(traj: Trajectory, path: Path) -> None:
     """See :meth:`flow.Trajectory.animate`."""
+    check_drawable(traj)
     plots.write_animation(traj, film_of(traj), path)
 
 

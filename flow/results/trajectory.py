@@ -91,7 +91,9 @@ class Trajectory:
         if not np.isfinite(W).all():
             return end_states(W)
         tolerance = self.parameters["stationarity_tol"]
-        return end_states(W, residuals=row_residuals(self.forces, W), tolerance=tolerance)
+        with np.errstate(all="ignore"):  # what overflows is not at rest
+            residuals = row_residuals(self.forces, W)
+        return end_states(W, residuals=residuals, tolerance=tolerance)
 
     def summary(self) -> str:
         """What the command line says of the run."""

@@ -566,6 +566,20 @@ def test_compare_tells_and_saves_every_subset(tmp_path, capsys):
     assert simulate.main(["compare", "--subsets", "some"]) == 2
 
 
+def test_a_run_that_overflows_is_not_drawn(tmp_path, capsys):
+    pictures = [tmp_path / name for name in ("a.png", "b.gif", "c.png")]
+    argv = ["--n", "4", "--m", "4", "--scale", "1e200", "--out", str(tmp_path / "run.npz")]
+    for flag, path in zip(("--plot", "--animate", "--bipartite"), pictures, strict=True):
+        argv += [flag, str(path)]
+    assert simulate.main(argv) == 1
+    said = capsys.readouterr().out
+    assert "failed: a weight became infinite or NaN" in said
+    assert not any(path.exists() for path in pictures)
+    assert "run.npz" in said
+    with pytest.raises(ValueError, match="expected a run with finite weights to draw, got NON_FIN"):
+        Trajectory.load(tmp_path / "run.npz").plot()
+
+
 def test_the_summary_counts_what_is_there(tmp_path, capsys):
     W = np.zeros((4, 5))
     W[0, 0], W[1, 0], W[2, 3] = 1.0, -1.0, 1.0
