@@ -91,7 +91,10 @@ def kill_many(kills, folder, undisturbed, *, seed, longest):
             victim = driver.pid
             if workers and rng.random() < 0.5:
                 victim = workers[rng.integers(len(workers))]
-            os.kill(victim, signal.SIGKILL)
+            try:
+                os.kill(victim, signal.SIGKILL)
+            except ProcessLookupError:  # a worker that ended by itself in the meantime
+                continue
             if victim == driver.pid:
                 driver.wait()
             progress.append(check(file, expected))
