@@ -18,6 +18,7 @@ from flow import FeatureBenefit, Interference, Regularization, gaussian_init, in
 from flow.forces import sum_forces
 from flow.integrators.field import Field
 from flow.kernels.interference import Coupling
+from flow.kernels.threads import available_threads, compute_with
 
 Table = tuple[list[str], list[list[Any]]]
 
@@ -34,8 +35,6 @@ def _numpy_evaluation(W: np.ndarray) -> Any:
 
 
 def _our_evaluation(W: np.ndarray, lam: float) -> tuple[Any, str]:
-    from threadpoolctl import threadpool_limits
-
     field = Field(sum_forces([Interference(), Regularization(lam)]), *W.shape, W.dtype)
     state = field.init(W)
     C, coupling = np.empty_like(state.C), Coupling.zeros(W.shape[0])
@@ -44,7 +43,7 @@ def _our_evaluation(W: np.ndarray, lam: float) -> tuple[Any, str]:
         field.sample(state.layout, state.W, C, coupling, search=True)
 
     def limited() -> tuple[float, float]:
-        with threadpool_limits(limits=1, user_api="blas"):
+        with compute_with(available_threads()):
             return seconds(evaluate, 100)
 
     return limited, "dense" if state.layout.column is None else "sparse"

@@ -47,6 +47,9 @@ it the force of the flow, is elementary. Training draws the same laws, so that e
 is trained under noise has a flow to be compared with.
 """
 
+SMALL_RUN = 2**14
+"""Weights below which a run computes with one thread: to wake several would take longer."""
+
 
 def check_degrees(value: float) -> int:
     """`value` as degrees of freedom of Student-t noise; ValueError unless it is :data:`DEGREES`."""

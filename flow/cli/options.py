@@ -135,7 +135,7 @@ class IntegrationFlags:
     """give up after so many steps"""
     max_seconds: MaxSeconds = None
     """give up after so much time"""
-    threads: Annotated[int | None, whole(1, hint="(default: all there are)")] = None
+    threads: Annotated[int | None, whole(1, hint="(default: all cores that may be used)")] = None
     """how many threads compute; no result depends on it"""
 
 

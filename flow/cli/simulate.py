@@ -15,8 +15,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
@@ -75,8 +75,7 @@ def _simulate(argv: list[str], interruptions: Interruptions) -> int:
     _check_outputs(options, options.output.out)
     setup = _prepare(options, given, argv)
     options = setup.options
-    with _threads(options):
-        traj = _integrate(setup, setup.acting, options.output.out, interruptions)
+    traj = _integrate(setup, setup.acting, options.output.out, interruptions)
     if interruptions.received != HANGUP:
         written = _draw(options, traj)
         if not options.output.quiet:
@@ -117,8 +116,7 @@ def _compare(argv: list[str], interruptions: Interruptions) -> int:
         if not output.quiet:
             print(f"{name} ...", file=sys.stderr, flush=True)
         besides = setup.acting - set(PAPER_FORCES)
-        with _threads(options):
-            traj = _integrate(setup, {*FORCE_SETS[name], *besides}, files[name], interruptions)
+        traj = _integrate(setup, {*FORCE_SETS[name], *besides}, files[name], interruptions)
         runs[name] = traj
         if traj.film is not None:
             films[name] = traj.film
@@ -255,29 +253,6 @@ def _refuse_switches(argv: Sequence[str]) -> None:
                 f"expected --subsets to say what compare runs under, got {word}; add --subsets "
                 f"all no-interference, say"
             )
-
-
-@contextmanager
-def _threads(options: SimulateOptions | CompareOptions) -> Iterator[None]:
-    """As many threads as --threads says; InputError for more than there are."""
-    wanted = options.integration.threads
-    if wanted is None:
-        yield
-        return
-    import numba
-
-    before = numba.get_num_threads()
-    try:
-        numba.set_num_threads(wanted)
-    except ValueError as error:
-        raise InputError(
-            f"--threads: expected no more threads than there are here, got {wanted} ({error}); "
-            f"leave it out for all"
-        ) from error
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
 
 
 def _save_times(
@@ -489,6 +464,7 @@ def _simulation(setup: _Setup[Any], names: Collection[str], callback: Callback) 
     settings: dict[str, Any] = {
         "save_at": setup.saves,
         "rtol": how.rtol,
+        "threads": how.threads,
         "max_steps": how.max_steps,
         "max_seconds": math.inf if how.max_seconds is None else how.max_seconds,
         "film": _film_bytes(options),

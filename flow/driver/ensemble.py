@@ -160,7 +160,7 @@ def _run_batch(
 
     first = next(iter(problems.values()))
     began = time.perf_counter()
-    with run_settings(first.W0.size):
+    with run_settings(first.W0.size, first.threads):
         batch = Batch(
             [problem.total for problem in problems.values()],
             first.W0.shape[0],

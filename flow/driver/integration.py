@@ -24,6 +24,7 @@ def integrate(
     save_at: Iterable[float] | None = None,
     rtol: float = DEFAULT_RTOL,
     backend: Backend = "auto",
+    threads: int | None = None,
     progress: bool = False,
     metadata: Mapping[str, Any] | None = None,
     events: bool = False,
@@ -55,6 +56,9 @@ def integrate(
     backend : "exact" solves rows in closed form where interference is off; "numba" integrates
         any set of forces; "diffrax" is for accelerators; "auto" is exact where that applies,
         else numba.
+    threads : how many compute, by default as many as affinity, quota and NUMBA_NUM_THREADS allow,
+        one in a worker of a pool; small runs, and runs beside others in one process, use one. No
+        result depends on it. While a run goes on, BLAS has one thread in the whole process.
     progress : show a bar in flow time.
     metadata : recorded with the run (seed, scale, …); anything JSON can hold.
     events : log when weights die and revive, in the trajectory's `events`.
@@ -91,7 +95,7 @@ def integrate(
         t_end=t_end, save_at=save_at, rtol=rtol, backend=backend, events=events,
         overlap_events=overlap_events, scheme=scheme, fixed_step=fixed_step, t_start=t_start,
         first_step=first_step, stationarity_tol=stationarity_tol, max_steps=max_steps,
-        max_seconds=max_seconds,
+        max_seconds=max_seconds, threads=threads,
     )  # fmt: skip
     sim = Simulation._started(make_problem(forces, W0, options), callback, film, metadata, mesh)
     sim.run(options.t_end, progress=progress)

@@ -15,6 +15,7 @@ from flow.driver.step_control import StepControl
 from flow.forces import Force, ForceSum, sum_forces
 from flow.initial import check_weights
 from flow.integrators.schemes import ProximalChebyshev, Scheme
+from flow.kernels.threads import checked_threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class RunOptions:
     stationarity_tol: float | None = None
     max_steps: int = 100_000
     max_seconds: float = math.inf
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("t_end", "rtol", "t_start", "fixed_step", "first_step", "stationarity_tol",
@@ -129,6 +131,8 @@ class Problem:
     scheme: Scheme
     tolerance: float
     """The largest |dW/dt| that counts as rest."""
+    threads: int
+    """How many compute it; no result depends on it."""
 
     @property
     def rtol(self) -> float:
@@ -183,7 +187,8 @@ def make_problem(
         )
     if tolerance is None:
         tolerance = default_tolerance(total, W0.dtype)
-    return Problem(tuple(forces), total, W0, options, backend, scheme, tolerance)
+    threads = checked_threads(options.threads)
+    return Problem(tuple(forces), total, W0, options, backend, scheme, tolerance, threads)
 
 
 def _choose_backend(options: RunOptions, total: ForceSum) -> str:

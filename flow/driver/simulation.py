@@ -47,8 +47,8 @@ class Simulation:
 
     Parameters
     ----------
-    forces, W0, save_at, rtol, backend, metadata, events, overlap_events, scheme, fixed_step,
-    t_start, first_step, stationarity_tol, max_steps, max_seconds, mesh : as for
+    forces, W0, save_at, rtol, backend, threads, metadata, events, overlap_events, scheme,
+    fixed_step, t_start, first_step, stationarity_tol, max_steps, max_seconds, mesh : as for
         :func:`flow.integrate`; the limits hold for each call of :meth:`run`.
     callback : called with this simulation after every accepted step of :meth:`run`.
     inside : whether `at` works in the callback; without it a step's arrays are dropped at once.
@@ -67,6 +67,7 @@ class Simulation:
         save_at: Iterable[float] | None = None,
         rtol: float = DEFAULT_RTOL,
         backend: Backend = "auto",
+        threads: int | None = None,
         callback: Callback | None = None,
         inside: bool = True,
         film: int | bool = False,
@@ -86,7 +87,7 @@ class Simulation:
             save_at=save_at, rtol=rtol, backend=backend, events=events,
             overlap_events=overlap_events, scheme=scheme, fixed_step=fixed_step, t_start=t_start,
             first_step=first_step, stationarity_tol=stationarity_tol, max_steps=max_steps,
-            max_seconds=max_seconds,
+            max_seconds=max_seconds, threads=threads,
         )  # fmt: skip
         self._start(make_problem(forces, np.asarray(W0), options), callback, film, metadata, mesh)
         self._inside = inside
@@ -103,7 +104,7 @@ class Simulation:
         if mesh is not None and problem.backend != "diffrax":
             raise ValueError(f"expected backend 'diffrax' with mesh, got {problem.backend!r}")
         began = time.perf_counter()
-        with run_settings(problem.W0.size):
+        with run_settings(problem.W0.size, problem.threads):
             engine = make_engine(problem, mesh)
         self._take(engine, callback, metadata, mesh, _film(film, problem))
         self._seconds = time.perf_counter() - began
@@ -158,7 +159,7 @@ class Simulation:
             before["backend"], before["scheme"],
         )  # fmt: skip
         if same and same_method and "mesh" not in changes and run.checkpoint is not None:
-            with run_settings(W0.size):
+            with run_settings(W0.size, problem.threads):
                 sim._engine = SteppedEngine.resume(problem, run.checkpoint)
         return sim
 
@@ -274,7 +275,7 @@ class Simulation:
                 options, save_at=ahead, t_start=self.t, first_step=None, t_end=None
             ),
         )
-        with run_settings(W.size):
+        with run_settings(W.size, problem.threads):
             engine = make_engine(problem, self._mesh)
             self._past.append(self._engine.segment())
         self._engine = engine
@@ -359,7 +360,8 @@ class Simulation:
         return bool(stop)
 
     def _settings(self) -> Any:
-        return run_settings(self._engine.problem.W0.size)
+        problem = self._engine.problem
+        return run_settings(problem.W0.size, problem.threads)
 
 
 def _film(wanted: int | bool, problem: Problem) -> FilmRecorder | None:

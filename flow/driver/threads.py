@@ -1,4 +1,4 @@
-"""Settings of a process while a run goes on in it: threads, and what NumPy says of overflow."""
+"""Settings while a run goes on: its threads, and what NumPy says of overflow."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from flow.kernels.threads import numba_threads, single_threaded_blas
-
-SMALL = 2**14
-"""Weights below which one thread is faster than waking several, and safe from waiting for them."""
+from flow.defaults import SMALL_RUN
+from flow.kernels.threads import compute_with
 
 
 @contextmanager
-def run_settings(size: int) -> Iterator[None]:
-    """Settings for a run of `size` weights; a run that overflows ends with a status instead."""
-    with (
-        single_threaded_blas(),
-        numba_threads(size >= SMALL),
-        np.errstate(all="ignore"),
-    ):
+def run_settings(size: int, threads: int) -> Iterator[None]:
+    """Settings for a run of `size` weights; a run that overflows ends with a status instead.
+
+    threads : how many compute, unless the run is small.
+    """
+    with compute_with(threads if size >= SMALL_RUN else 1), np.errstate(all="ignore"):
         yield

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flow.initial import check_weights
 from flow.kernels import exact as kernels
-from flow.kernels.threads import numba_threads
+from flow.kernels.threads import serial_unless
 
 Floats = NDArray[np.float64]
 Row = tuple[Floats, Floats, Floats]
@@ -67,7 +67,7 @@ class ExactFlow:
         self._d: Floats = np.empty(W.shape)
         self._mean = np.empty(W.shape)
         self._spread = np.empty(W.shape)
-        with numba_threads(W.size > MANY_WEIGHTS):
+        with serial_unless(W.size > MANY_WEIGHTS):
             kernels.distances(W, self._top, self._d)
             self._d.sort(axis=1)
             kernels.prefix_moments(self._d, self._mean, self._spread)
@@ -87,7 +87,7 @@ class ExactFlow:
                 scaled: NDArray[np.floating] = (self._W0 / z[0][:, None]).astype(self._W0.dtype)
             return scaled
         out = np.empty_like(self._W0)
-        with numba_threads(out.size > MANY_WEIGHTS):
+        with serial_unless(out.size > MANY_WEIGHTS):
             kernels.fill_weights(self._W0, self._top, sigma[0], z[0], out)
         return out
 
@@ -100,7 +100,7 @@ class ExactFlow:
         names = ("l1", "l2", "l4")
         out: dict[str, NDArray] = {name: np.empty(sigma.shape) for name in names}
         out["nonzeros"] = np.empty(sigma.shape, np.int64)
-        with numba_threads(self._d.size > MANY_WEIGHTS):
+        with serial_unless(self._d.size > MANY_WEIGHTS):
             kernels.measure(self._d, self._mean, self._spread, sigma, z, *out.values())
         if self._law[2] == 0.0:
             out["nonzeros"][:] = np.count_nonzero(self._W0, axis=1)
@@ -121,7 +121,7 @@ class ExactFlow:
             points = self._path[row, :, : self._counts[row, 0]]
             dead = points[1, -1] == 0.0
             never = points[0, -1] if dead else np.inf
-            with numba_threads(d.size > kernels.BLOCK):
+            with serial_unless(d.size > kernels.BLOCK):
                 kernels.extinctions(
                     self._row(row), points, points.shape[1],
                     never, self._law, self._tableau, ordered,
@@ -160,7 +160,7 @@ class ExactFlow:
         capacity = CAPACITY
         while True:
             self._path = np.zeros((n, 5, capacity))
-            with numba_threads(n > MANY_ROWS):
+            with serial_unless(n > MANY_ROWS):
                 kernels.all_paths(
                     self._d, self._mean, self._spread, self._top,
                     self._law, TOLERANCE, self._tableau, self._path, self._counts,
@@ -187,7 +187,7 @@ class ExactFlow:
             return self._closed_states(t, slice(None))
         n = len(self._W0)
         sigma, z = np.empty((2, t.size, n))
-        with numba_threads(n > MANY_ROWS):
+        with serial_unless(n > MANY_ROWS):
             kernels.states(
                 self._d, self._mean, self._spread,
                 self._path, self._counts, t, self._law, self._tableau, sigma, z,

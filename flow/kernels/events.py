@@ -11,10 +11,12 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from flow.kernels.threads import parallel
+
 EXTINCTION, REVIVAL = 0, 1
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@parallel
 def count_changes(
     start: np.ndarray, before: np.ndarray, after: np.ndarray, counts: np.ndarray
 ) -> None:
@@ -52,7 +54,7 @@ def _time_to_zero(size: float, growth: float, pull: float, h: float) -> float:
     return min(t, h)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@parallel
 def write_changes(
     start: np.ndarray,
     before: np.ndarray,

@@ -33,13 +33,14 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from flow.kernels.threads import parallel
+
 SNAP = 256  # with so few survivors a step may not cross an extinction, but lands on it
 BLOCK = 65536  # columns per parallel task
 MAX_NEWTON = 12
 MAX_POINTS = 1_000_000  # of one path; 2,500 were the most seen
 
 jit = nb.njit(cache=True, error_model="numpy")
-parallel_jit = nb.njit(cache=True, error_model="numpy", parallel=True)
 
 
 def radau(stages: int) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
@@ -62,7 +63,7 @@ def radau(stages: int) -> tuple[NDArray[np.float64], NDArray[np.float64], float]
     return np.ascontiguousarray(matrix), errors, start
 
 
-@parallel_jit
+@parallel
 def distances(W, largest, out):
     """out_ik = a₁ − |W_ik|, exact for all weights above half the largest."""
     n, m = W.shape
@@ -74,7 +75,7 @@ def distances(W, largest, out):
             out[i, k] = largest[i] - abs(np.float64(W[i, k]))
 
 
-@parallel_jit
+@parallel
 def prefix_moments(d, mean, spread):
     """Mean of, and sum of squared deviations in, every prefix of the sorted rows of d (Welford)."""
     n, m = d.shape
@@ -361,7 +362,7 @@ def row_path(row, top, law, tolerance, tableau, path, work):
     return points, rejected + more, evaluations + used
 
 
-@parallel_jit
+@parallel
 def all_paths(d, mean, spread, top, law, tolerance, tableau, path, counts):
     """`row_path` for every row; counts[i] = points, rejected steps, evaluations."""
     stages = tableau[1].size
@@ -416,7 +417,7 @@ def within_step(row, t, path, j, rest, law, tableau, work):
     return sigma, z
 
 
-@parallel_jit
+@parallel
 def states(d, mean, spread, path, counts, times, law, tableau, sigma, z):
     """sigma and z (k, n) of every row at k times."""
     stages = tableau[1].size
@@ -435,7 +436,7 @@ def states(d, mean, spread, path, counts, times, law, tableau, sigma, z):
                 )
 
 
-@parallel_jit
+@parallel
 def extinctions(row, path, points, never, law, tableau, out):
     """Extinction time of every weight of one row, in the order of the sorted d."""
     d = row[0]
@@ -466,7 +467,7 @@ def extinctions(row, path, points, never, law, tableau, out):
                 out[k] = path[0, low] + duration
 
 
-@parallel_jit
+@parallel
 def fill_weights(W0, top, sigma, z, out):
     """out_ik = sign(W0_ik) max(sigma_i − d_ik, 0) / z_i, in the dtype of W0."""
     n, m = W0.shape
@@ -483,7 +484,7 @@ def fill_weights(W0, top, sigma, z, out):
                 out[i, k] = 0.0
 
 
-@parallel_jit
+@parallel
 def measure(d, mean, spread, sigma, z, l1, l2, l4, nonzeros):
     """The norms and the number of survivors of every row, at k states (k, n)."""
     times, n = sigma.shape

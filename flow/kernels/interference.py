@@ -21,6 +21,8 @@ import numpy as np
 from numba import njit, prange
 from numba.extending import get_cython_function_address
 
+from flow.kernels.threads import parallel
+
 POWER_ITERATIONS = 8
 
 
@@ -146,7 +148,7 @@ def _take_radial(C, W):
     return rho
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@parallel
 def take_radial(C, W, radial):
     """The same for every row of C, W : (n, m), added to what radial : (n,) holds."""
     for i in prange(W.shape[0]):
@@ -157,7 +159,7 @@ _BAND = 32
 """Rows per task of the element-wise passes: what is mirrored stays in the first cache."""
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@parallel
 def dense_interference(blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
     """out ← α C + β out, C = φ(G) W − ρ W, for W : (n, m), and its :class:`Coupling`.
 
@@ -275,7 +277,7 @@ def _any_above(x, threshold):
     return count > 0
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@parallel
 def sparse_interference(
     start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
     alpha, beta, out, pull, squares, radial, outside_count, outside_row, outside_value,

@@ -31,6 +31,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, prange
 
+from flow.kernels.threads import parallel
+
 FAILED = 1e300
 """Row error that stands for "this step is too long to be solved"; the driver shortens it."""
 
@@ -275,7 +277,7 @@ def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
     return E, S, E * E * q_full, error
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@parallel
 def advance_rows(start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, row_error):
     """out = W after time h under the mean drift scale·D and mean radial rates rho : (n,).
 
@@ -296,7 +298,7 @@ def advance_rows(start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, r
         _write_row(W, D, scale, lam, E, S, begin, end, out)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@parallel
 def accumulate_drift(start, mu, nu, gamma_tilde, C0, P, previous):
     """previous ← μ P + ν previous + γ̃ C0: a line of a Chebyshev recurrence, but for μ̃ C."""
     for i in prange(start.size - 1):
@@ -304,7 +306,7 @@ def accumulate_drift(start, mu, nu, gamma_tilde, C0, P, previous):
             previous[k] = mu * P[k] + nu * previous[k] + gamma_tilde * C0[k]
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@parallel
 def add_drift_error(start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_error):
     """Add factor·h·‖P − (C0 + C1)/2‖ over the non-zeros, then divide by max(1, ‖W_i‖₂).
 
@@ -326,7 +328,7 @@ def add_drift_error(start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_err
         )
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@parallel
 def soft_threshold_step(start, W, D, rho, h, g0, g1, lam, out):
     """Proximal Euler: out = shrink(W + h[(g₀ − ρ_i − g₁‖W_i‖²)W_i − D_i], hλ)."""
     for i in prange(start.size - 1):
@@ -406,7 +408,7 @@ def _largest_speed(W, C, growth, lam, begin, end):
     return largest
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@parallel
 def sum_rows(
     start, W, C, rho, g0, g1, lam,
     out_l1, out_squared_norm, out_l4, out_nonzeros, out_violation, out_dissipation,

@@ -1,55 +1,239 @@
-"""Threads: how many a run uses, and BLAS with one while any run goes on.
+"""Threads: how many a run may use, kernels that run with one or with many, and BLAS with one.
 
-A process has one number of BLAS threads. The first run in sets it to one, the last one out sets it
-back, so that runs in several threads leave it as it was; meanwhile the whole process has one.
+A parallel kernel is compiled twice, when first used: with threads, and without. The second starts
+no thread and gives the same bits, so it serves small runs, runs that share their process with
+another one, and processes forked from one whose threads had been started, where the threads of GNU
+OpenMP do not work.
 """
 
 from __future__ import annotations
 
+import functools
+import multiprocessing
+import operator
+import os
 import threading
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numba
 from threadpoolctl import ThreadpoolController
 
+from flow.kernels.cores import usable_cores
+
+IDLE_SPINS = "1000"
+"""Turns for which a thread of GNU OpenMP looks for work before it sleeps. Its own default, 300,000,
+keeps the core from a neighbour for as long as a whole kernel takes; less costs a lone run 1–9 %."""
+
+
+class _ThisThread(threading.local):
+    """What one thread of the program is in."""
+
+    runs = 0
+    """Runs within runs, as from a callback."""
+    threads = 1
+    """For kernels."""
+    numba_threads: int | None = None
+    """Numba's own number before a run set it."""
+
+
+_this = _ThisThread()
 _lock = threading.Lock()
-_inside = 0
+_running = 0
+"""Threads of the program that are in a run."""
 _limiter: Any = None
+_team = threading.Lock()
+"""Held by the kernel that uses many threads: some layers abort when two do."""
+_forked = False
+
+
+@contextmanager
+def compute_with(threads: int) -> Iterator[None]:
+    """Settings of a run: so many threads for kernels, one for BLAS.
+
+    A process has one number of BLAS threads, on which the last bits of a product depend. The first
+    run in sets it to one, the last one out sets it back, so that runs in several threads leave it
+    as it was; meanwhile the whole process has one. While several runs go on, each has one thread.
+    """
+    before, _this.threads = _this.threads, threads
+    _enter()
+    try:
+        yield
+    finally:
+        _leave()
+        _this.threads = before
+
+
+def _enter() -> None:
+    global _running, _limiter
+    _this.runs += 1
+    if _this.runs == 1:
+        with _lock:
+            if _running == 0:
+                _limiter = _libraries().limit(limits=1, user_api="blas")
+            _running += 1
+
+
+def _leave() -> None:
+    global _running, _limiter
+    _this.runs -= 1
+    if _this.runs == 0:
+        with _lock:
+            _running -= 1
+            if _running == 0:
+                _limiter.restore_original_limits()
+                _limiter = None
+        if _this.numba_threads is not None:
+            numba.set_num_threads(_this.numba_threads)
+            _this.numba_threads = None
+
+
+@contextmanager
+def serial_unless(many: bool) -> Iterator[None]:
+    """One thread for little work: to wake the others would take longer."""
+    before, _this.threads = _this.threads, _this.threads if many else 1
+    try:
+        yield
+    finally:
+        _this.threads = before
+
+
+class ParallelKernel:
+    """A kernel whose ``prange`` loops run in as many threads as :func:`compute_with` says.
+
+    With one thread, which is the rule outside of it, no threads are started. Results are the same.
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        functools.update_wrapper(self, function)
+        self.with_threads = numba.njit(cache=True, error_model="numpy", parallel=True)(function)
+        self.serial = numba.njit(cache=True, error_model="numpy")(_renamed(function))
+
+    def __call__(self, *arguments: Any) -> None:
+        """Call it."""
+        threads = _this.threads
+        if threads > 1 and _running <= 1 and not _forked and _team.acquire(blocking=False):
+            try:
+                _use(threads)
+                self.with_threads(*arguments)
+            finally:
+                _team.release()
+        else:
+            self.serial(*arguments)
+
+
+parallel = ParallelKernel
+"""The decorator."""
+
+
+def _renamed(function: Callable[..., None]) -> Callable[..., None]:
+    """The same function under another name, as what is compiled is stored under its name."""
+    twin = types.FunctionType(
+        function.__code__, function.__globals__, f"{function.__name__}_serial"
+    )
+    twin.__qualname__ = twin.__name__
+    return twin
+
+
+# How many threads there are ----------------------------------------------------------------------
+
+
+def available_threads() -> int:
+    """How many threads a run uses if nothing is said.
+
+    The cores that this process may run on, by affinity and by the quota of its control group, no
+    more than NUMBA_NUM_THREADS and OMP_NUM_THREADS say. One in a process that was started by
+    multiprocessing (a pool, a worker of Dask or joblib), which has its neighbours there, unless
+    NUMBA_NUM_THREADS says otherwise.
+    """
+    if multiprocessing.parent_process() is not None and "NUMBA_NUM_THREADS" not in os.environ:
+        return 1
+    most = min(_startable(), usable_cores())
+    if _layer_started():
+        most = min(most, numba.get_num_threads())
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return max(1, min(most, int(wanted))) if wanted.strip().isdigit() else most
+
+
+def checked_threads(threads: int | None) -> int:
+    """`threads`, or as many as there are for None.
+
+    Raises ValueError for fewer than one or more than can be started, TypeError for no number.
+    """
+    if threads is None:
+        return available_threads()
+    if isinstance(threads, bool) or not isinstance(threads, SupportsIndex):
+        raise TypeError(f"expected threads as a whole number, got {threads!r}; write threads=2")
+    count, most = operator.index(threads), _startable()
+    if not 1 <= count <= most:
+        raise ValueError(
+            f"expected threads from 1 to {most}, the number of cores here or NUMBA_NUM_THREADS, "
+            f"got {count}; leave it out for as many as there are"
+        )
+    return count
+
+
+def _startable() -> int:
+    """How many Numba starts: NUMBA_NUM_THREADS, else the cores of its affinity."""
+    return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+
+
+# Starting them -----------------------------------------------------------------------------------
+
+
+def _use(threads: int) -> None:
+    """Have Numba use so many threads from this one."""
+    if not _layer_started():
+        _start_layer()
+    own = numba.get_num_threads()
+    if own != threads:
+        if _this.numba_threads is None:
+            _this.numba_threads = own
+        numba.set_num_threads(threads)
+
+
+def _start_layer() -> None:
+    """Load Numba's threading layer, whose idle threads soon sleep unless the user says otherwise.
+
+    GNU OpenMP reads the setting when it is loaded and never again, so it is taken back.
+    """
+    said = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
+    if not said:
+        os.environ["GOMP_SPINCOUNT"] = IDLE_SPINS
+    try:
+        numba.get_num_threads()
+    finally:
+        if not said:
+            del os.environ["GOMP_SPINCOUNT"]
+
+
+def _layer_started() -> bool:
+    try:
+        numba.threading_layer()  # type: ignore[attr-defined]
+    except ValueError:
+        return False
+    return True
 
 
 @cache
-def _controller() -> ThreadpoolController:
+def _libraries() -> ThreadpoolController:
     """Looking for libraries takes a millisecond; setting their threads a few microseconds."""
     return ThreadpoolController()
 
 
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """BLAS with one thread: results must not depend on the number of its threads."""
-    global _inside, _limiter
-    with _lock:
-        if _inside == 0:
-            _limiter = _controller().limit(limits=1, user_api="blas")
-        _inside += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside -= 1
-            if _inside == 0:
-                _limiter.restore_original_limits()
-                _limiter = None
+def _after_fork() -> None:
+    """A child has none of its parent's other threads, nor what they were in the middle of."""
+    global _forked, _lock, _team, _running, _limiter
+    _lock, _team = threading.Lock(), threading.Lock()
+    _running = min(_this.runs, 1)
+    if _running == 0 and _limiter is not None:
+        _limiter.restore_original_limits()
+        _limiter = None
+    _forked = _forked or _layer_started()
 
 
-@contextmanager
-def numba_threads(many: bool) -> Iterator[None]:
-    """All threads, or one for little work; no result depends on it."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(before if many else 1)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -60,7 +60,9 @@ class Where:
     ] = None
     """the sweep's file"""
     workers: Annotated[int | None, whole(1, hint="(default: one a core)")] = None
-    """processes on this machine, of one thread each"""
+    """processes on this machine"""
+    threads: Annotated[int, whole(1)] = 1
+    """how many threads compute each run"""
     scheduler: Annotated[str | None, value("tcp://HOST:PORT", str, hint="(default: none)")] = None
     """use this Dask scheduler instead"""
     weights: Annotated[Path | None, value("FOLDER", Path, hint="(default: none)")] = None
@@ -142,6 +144,7 @@ def _do(config: Path, options: SweepOptions, argv: Sequence[str]) -> int:
             config,
             file,
             workers=where.workers,
+            threads=where.threads,
             scheduler=where.scheduler,
             retries=how.retries,
             weights=where.weights,

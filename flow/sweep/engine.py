@@ -48,6 +48,7 @@ class Engine:
     memory : bytes that all runs handed out may take together, where they share this machine's
         memory; None where each looks at the memory of the machine it finds itself on.
     max_seconds : limit for each run.
+    threads : how many compute each run.
     weights : folder for the final weights, a file for each run, named by its hash.
     on_outcomes : called with outcomes as they are written down.
     """
@@ -62,17 +63,19 @@ class Engine:
         retries: int = 0,
         memory: int | None = None,
         max_seconds: float = math.inf,
+        threads: int = 1,
         weights: Path | None = None,
         on_outcomes: OnOutcomes | None = None,
     ) -> None:
         self._store, self._executor = store, executor
         self._in_flight, self._batch_seconds = in_flight, batch_seconds
         self._retries, self._memory = retries, memory
-        self._weights, self._on_outcomes = weights, on_outcomes
+        self._weights, self._on_outcomes, self._threads = weights, on_outcomes, threads
         self._options = {
             "keep_weights": weights is not None,
             "max_seconds": max_seconds,
             "check_memory": memory is None,
+            "threads": threads,
         }
         self._attempts = {hash_: tried for hash_, (_, _, tried) in store.states().items()}
         self._runs: dict[str, Run] = {}
@@ -89,7 +92,7 @@ class Engine:
         self._runs = {run.hash(): run for run in runs}
         self._waiting.extend(runs)
         try:
-            self._warm_up(warmup_runs(runs))
+            self._warm_up(warmup_runs(runs, self._threads))
             while self._waiting or self._flying:
                 self._write(self._hand_out())
                 if self._flying:
@@ -102,7 +105,7 @@ class Engine:
     def _warm_up(self, runs: list[Run]) -> None:
         """Have the kernels compiled once: their cache on disk is no place for a race."""
         for _ in range(WARMUP_ATTEMPTS):
-            self._submit(warm_up, runs, batch=[])
+            self._submit(warm_up, runs, batch=[], threads=self._threads)
             (future,) = self._arrivals.wait()
             del self._flying[future]
             try:

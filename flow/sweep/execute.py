@@ -8,18 +8,14 @@ import json
 import math
 import platform
 import socket
-import threading
 import time
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 import flow
 from flow.analysis.pairs import initial_collisions
@@ -44,28 +40,10 @@ from flow.results.weights import write_weights
 from flow.sweep.forces import build_forces
 from flow.sweep.runs import PLATEAU_LEAST, TRACE_POINTS, Measured, Outcome, Run, refused
 
-_GUARD = threading.Lock()
-"""Compiled kernels with threads of their own must not be entered by two threads of a process."""
 
-
-@contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Wait for other runs of this process, then keep to one thread."""
-    before = numba.get_num_threads()
-    with _GUARD, _pools().limit(limits=1, user_api="blas"):
-        numba.set_num_threads(1)
-        try:
-            yield
-        finally:
-            numba.set_num_threads(before)
-
-
-@cache
-def _pools() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def execute(run: Run, *, keep_weights: bool, max_seconds: float, check_memory: bool) -> Outcome:
+def execute(
+    run: Run, *, keep_weights: bool, max_seconds: float, check_memory: bool, threads: int
+) -> Outcome:
     """Execute one run and measure it; see :func:`flow.sweep.calls.execute_batch`."""
     hash_ = run.hash()
     began = time.perf_counter()
@@ -82,6 +60,7 @@ def execute(run: Run, *, keep_weights: bool, max_seconds: float, check_memory: b
             backend=run.backend,  # type: ignore[arg-type]
             max_steps=run.max_steps,
             max_seconds=max_seconds,
+            threads=threads,
             events=run.census,
         )
         if traj.status is Status.INTERRUPTED:

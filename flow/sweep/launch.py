@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flow.cli.flags import InputError
 from flow.driver.memory import available_bytes
+from flow.kernels.cores import usable_cores
 from flow.sweep.config import Config, read_config
 from flow.sweep.engine import Engine, Executor, OnOutcomes
 from flow.sweep.results import Sweep, load
@@ -33,6 +33,7 @@ def run(
     workers: int | None = None,
     scheduler: str | None = None,
     executor: Executor | None = None,
+    threads: int = 1,
     retries: int = 0,
     weights: str | os.PathLike[str] | None = None,
     max_seconds: float = math.inf,
@@ -49,10 +50,12 @@ def run(
     ----------
     config : a TOML file, a mapping with the same keys, or a list of :class:`Run`.
     file : the SQLite file; made if it is not there, added to if it is.
-    workers : processes on this machine, each with one thread; default one for each core.
+    workers : processes on this machine; by default as many as keep the cores busy that affinity
+        and quota allow.
     scheduler : address of a Dask scheduler to use instead, such as "tcp://10.0.0.1:8786".
     executor : or anything with ``submit(function, *args, **kwargs)`` that gives a future:
         concurrent.futures, submitit, mpi4py.futures. It is not shut down.
+    threads : how many compute each run: more than one where there are fewer runs than cores.
     retries : a run that failed is tried again until it has had 1 + `retries` attempts, those of
         earlier calls counted. One that was refused for want of memory is looked at every time.
     weights : folder for the final weights, ``HASH.npz`` each, which ``flow.simulate --init`` reads.
@@ -70,6 +73,8 @@ def run(
         raise InputError("expected one of workers, scheduler and executor, got several")
     if workers is not None and workers < 1:
         raise InputError(f"workers: expected a whole number >= 1, got {workers!r}")
+    if threads < 1:
+        raise InputError(f"threads: expected a whole number >= 1, got {threads!r}")
     runs, text = read_config(config)
     folder = None if weights is None else Path(weights)
     if folder is not None:
@@ -85,7 +90,7 @@ def run(
         missing = _missing(store, runs, retries, folder)
         if missing:
             with (
-                _executor(workers, scheduler, executor, len(missing)) as (chosen, local),
+                _executor(workers, threads, scheduler, executor, len(missing)) as (chosen, local),
                 _shown(progress, len(runs), len(runs) - len(missing)) as on_outcomes,
             ):
                 Engine(
@@ -96,6 +101,7 @@ def run(
                     retries=retries,
                     memory=available_bytes() if local else None,
                     max_seconds=max_seconds,
+                    threads=threads,
                     weights=folder,
                     on_outcomes=on_outcomes,
                 ).run(missing)
@@ -118,7 +124,11 @@ def _missing(store: Store, runs: Sequence[Run], retries: int, weights: Path | No
 
 @contextlib.contextmanager
 def _executor(
-    workers: int | None, scheduler: str | None, executor: Executor | None, runs: int
+    workers: int | None,
+    threads: int,
+    scheduler: str | None,
+    executor: Executor | None,
+    runs: int,
 ) -> Iterator[tuple[Executor, int]]:
     """The executor to use, and the number of its processes if they are our own, else 0."""
     if executor is not None:
@@ -127,8 +137,8 @@ def _executor(
         with _dask(scheduler) as found:
             yield found, 0
     else:
-        count = min(runs, _cores() if workers is None else workers)
-        with Workers(count) as pool:
+        count = min(runs, max(1, usable_cores() // threads) if workers is None else workers)
+        with Workers(count, threads) as pool:
             yield pool, count
 
 
@@ -149,12 +159,6 @@ def _dask(address: str) -> Iterator[Executor]:
         ) from error
     with client, client.get_executor(pure=False) as executor:
         yield executor
-
-
-def _cores() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager

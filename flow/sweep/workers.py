@@ -1,4 +1,4 @@
-"""Worker processes on this machine, each with one thread, each of which may die.
+"""Worker processes on this machine, each with few threads, each of which may die.
 
 :class:`Workers` is an executor (submit gives a future) whose processes are started afresh, never
 forked, and do not import the program that started them: no ``if __name__ == "__main__"`` is
@@ -25,14 +25,7 @@ _START = (
     "from flow.sweep.workers import serve; serve()"
 )
 _ONE_THREAD = dict.fromkeys(
-    (
-        "NUMBA_NUM_THREADS",
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-    ),
-    "1",
+    ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
 _ONE_XLA_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 _READY = "ready"
@@ -53,13 +46,14 @@ class _Task(NamedTuple):
 
 
 class Workers:
-    """A pool of `count` processes of one thread each.
+    """A pool of `count` processes, in which kernels may use `threads` threads, all else one.
 
     What they print goes to the standard error of this process. Use it as a context: leaving it
     ends the processes, and fails what they still work on.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, threads: int = 1) -> None:
+        self._thread_count = threads
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._guard = threading.Lock()
@@ -172,7 +166,7 @@ class Workers:
             with self._guard:
                 if self._closed:
                     return None
-                process = _spawn()
+                process = _spawn(self._thread_count)
                 self._processes[k] = process
             try:
                 _send(process, pickle.dumps(sys.path))
@@ -197,8 +191,9 @@ class Workers:
                     task.future.set_exception(WorkerLost(reason))
 
 
-def _spawn() -> subprocess.Popen[bytes]:
-    """A fresh interpreter, out of reach of the terminal's Ctrl-C, with one thread."""
+def _spawn(threads: int) -> subprocess.Popen[bytes]:
+    """A fresh interpreter, out of reach of the terminal's Ctrl-C, with so many threads."""
+    kernels = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"), str(threads))
     group: dict[str, Any] = (
         {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined]
         if sys.platform == "win32"
@@ -209,7 +204,7 @@ def _spawn() -> subprocess.Popen[bytes]:
         [sys.executable, "-c", _START],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, **_ONE_THREAD, "XLA_FLAGS": xla},
+        env={**os.environ, **_ONE_THREAD, **kernels, "XLA_FLAGS": xla},
         **group,
     )
 

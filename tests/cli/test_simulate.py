@@ -18,8 +18,8 @@ from flow import Status, Trajectory, simulate
 from flow.analysis.superposition import alignment, geometry
 from flow.cli import report
 from flow.driver import memory
-from flow.driver.engine import SteppedEngine
 from flow.integrators.schemes import ProximalChebyshev
+from flow.kernels.threads import available_threads
 from flow.pictures import plots
 from flow.sweep import Run
 from tests import ROOT
@@ -507,24 +507,22 @@ def test_a_saddle_that_was_reached_is_a_failure_only_where_that_is_asked_for(tmp
     assert capsys.readouterr() == ("", "")
 
 
-def test_as_many_threads_as_asked_for_compute_and_as_many_as_before_afterwards(
-    tmp_path, monkeypatch
-):
-    import numba
+def test_as_many_threads_as_asked_for_compute(tmp_path, monkeypatch):
+    from flow.driver import threads
 
-    advance, seen = SteppedEngine.advance, set()
+    asked, compute_with = [], threads.compute_with
 
-    def noted(self, *, keep):
-        seen.add(numba.get_num_threads())
-        return advance(self, keep=keep)
+    def noted(count):
+        asked.append(count)
+        return compute_with(count)
 
-    monkeypatch.setattr(SteppedEngine, "advance", noted)
-    most = numba.get_num_threads()
+    monkeypatch.setattr(threads, "compute_with", noted)
     large = ["--n", "64", "--m", "256", "--t-end", "0.01"]
     many = run(tmp_path, *large)
+    assert set(asked) == {available_threads()}
+    asked.clear()
     one = run(tmp_path, *large, "--threads", "1", name="one.npz")
-    assert seen == {most, 1}
-    assert numba.get_num_threads() == most
+    assert set(asked) == {1}
     np.testing.assert_array_equal(many.final, one.final)
 
 

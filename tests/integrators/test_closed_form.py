@@ -13,6 +13,7 @@ from scipy import integrate, special
 
 import flow.integrators.closed_form
 from flow.integrators.closed_form import ExactFlow
+from flow.kernels.threads import compute_with
 from tests.strategies import log_uniform, regularization_strengths, weights
 
 LAWS = [
@@ -237,16 +238,11 @@ def test_the_number_of_threads_changes_no_bit(n, m, monkeypatch):
     monkeypatch.setattr(flow.integrators.closed_form, "MANY_ROWS", 0)
     W0 = np.random.default_rng(1).normal(0.0, 0.9 / math.sqrt(m), (n, m))
     found = []
-    before = numba.get_num_threads()
-    try:
-        for threads in (1, 2):
-            numba.set_num_threads(threads)
+    for threads in (1, 2):
+        with compute_with(threads):
             flow_ = exact(W0, (1.0, 1.0, 1e-3))
             seen = flow_.observables([0.3, 30.0])
             found.append([flow_.weights(20.0), *seen.values(), flow_.extinction_times(n - 1)])
-            assert numba.get_num_threads() == threads
-    finally:
-        numba.set_num_threads(before)
     for one, two in zip(*found, strict=True):
         assert one.tobytes() == two.tobytes()
 

@@ -1,6 +1,5 @@
 """Interference kernels: equal to the formula, dense or sparse, at odd sizes, for any threads."""
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -107,23 +106,6 @@ def test_stages_grow_as_the_root_of_the_stiffness_and_never_fall_short():
         limit = 2 / 3 * (s**2 - 1) * (1 - 2 / 15 * 2 / 13)
         assert limit >= z
         assert s == 2 or 2 / 3 * ((s - 1) ** 2 - 1) * (1 - 2 / 15 * 2 / 13) < z
-
-
-@pytest.mark.parametrize("size", [(13, 37), (129, 301), (40, 600)])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_runs_are_bitwise_equal_from_run_to_run_and_for_any_number_of_threads(size, dtype):
-    W0 = gaussian_init(*size, seed=2, dtype=dtype)
-    before = numba.get_num_threads()
-    finals = []
-    try:
-        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS), 1):
-            numba.set_num_threads(threads)
-            finals.append(integrate(FORCES, W0, t_end=60.0))
-    finally:
-        numba.set_num_threads(before)
-    for other in finals[1:]:
-        assert finals[0].final.tobytes() == other.final.tobytes()
-        assert finals[0].observables.times.tobytes() == other.observables.times.tobytes()
 
 
 @pytest.mark.parametrize("death", [0.5, 0.99])

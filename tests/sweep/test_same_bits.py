@@ -25,6 +25,14 @@ def test_results_do_not_depend_on_the_workers_nor_on_the_order(done, tmp_path):
     assert identical(inside, done)
 
 
+def test_results_do_not_depend_on_the_threads(tmp_path):
+    grid = {"n": 64, "m": 256, "lam": 0.05, "seeds": 2, "t_end": 10.0}
+    one = run(grid, tmp_path / "one.sqlite", workers=1)
+    two = run(grid, tmp_path / "two.sqlite", workers=1, threads=2)
+    assert len(one.finished) == 2
+    assert identical(one, two)
+
+
 COMPILING = """
 import json, os, sys
 from pathlib import Path

@@ -56,8 +56,8 @@ def test_a_worker_that_dies_fails_its_own_call_and_is_replaced():
 def test_a_worker_that_is_killed_while_it_starts_is_started_again(monkeypatch):
     spawn, killed = workers._spawn, []
 
-    def spawn_and_kill():
-        process = spawn()
+    def spawn_and_kill(threads):
+        process = spawn(threads)
         if len(killed) < 4:
             killed.append(process.pid)
             process.kill()
