@@ -10,7 +10,7 @@ from flow.forces import ForceSum
 from flow.integrators.layout import COMPACT_BELOW, Layout, State, dense_layout, sparse_layout
 from flow.kernels import interference as kernels
 from flow.kernels import rows as row_kernels
-from flow.kernels.interference import BLAS, Coupling
+from flow.kernels.interference import BLAS, Coupling, SparseScratch
 from flow.kernels.rows import RowSums
 
 SPARSE_BELOW = 0.12
@@ -38,6 +38,7 @@ class Field:
         self._may_sparsify = slots.l1 > 0.0 and slots.preserves_dead_neurons and not slots.drifts
         self._capacity = 16
         self._blas = BLAS[np.dtype(dtype)]
+        self._vectors = np.empty((2, n))
         self._grams = np.empty((kernels.slices(m) if slots.pair_strength else 0, n, n), dtype)
 
     def copy(self) -> Field:
@@ -101,6 +102,7 @@ class Field:
                 self._dense_interference(W.reshape(grid), alpha, beta, out.reshape(grid), coupling)
             return None
         assert layout.by_neuron is not None
+        scratch = SparseScratch.of(layout.n, layout.width, W)
         while True:
             capacity = self._capacity if search else 0
             counts = np.empty(layout.width, np.int64)
@@ -109,7 +111,7 @@ class Field:
             kernels.sparse_interference(
                 layout.start, layout.column, *layout.by_neuron, W, self.slots.pair_strength,
                 REVIVAL_MARGIN * self.slots.l1, self._grams[1], alpha, beta, out, *coupling,
-                counts, rows, values,
+                counts, rows, values, *scratch,
             )  # fmt: skip
             most = int(counts.max(initial=0))
             if most <= capacity:
@@ -214,7 +216,7 @@ class Field:
         W = W.reshape(self.n, layout.width)
         stiffness = float(sum(force.stiffness(W) for force in self.slots.drifts))
         if self.slots.pair_strength:
-            top = kernels.dense_top_eigenvalue(self._grams[0], coupling.pull)
+            top = kernels.dense_top_eigenvalue(self._grams[0], coupling.pull, *self._vectors)
             stiffness += self._stiffness(top, coupling)
         return stiffness
 
@@ -223,7 +225,7 @@ class Field:
             return 0.0
         assert layout.column is not None
         top = kernels.sparse_top_eigenvalue(
-            layout.start, layout.column, layout.width, W, coupling.pull
+            layout.start, layout.column, W, coupling.pull, *self._vectors, np.empty(layout.width)
         )
         return self._stiffness(top, coupling)
 

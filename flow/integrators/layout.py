@@ -77,7 +77,7 @@ def by_neuron(
     """The entries of a sparse layout neuron by neuron: offsets, rows, entries."""
     offsets = np.empty(width + 1, np.int64)
     rows, entries = np.empty(column.size, np.int32), np.empty(column.size, np.int64)
-    kernels.index_neurons(start, column, width, offsets, rows, entries)
+    kernels.index_neurons(start, column, np.empty(width, np.int64), offsets, rows, entries)
     return offsets, rows, entries
 
 

@@ -149,8 +149,11 @@ class ProximalChebyshev:
         W_new = np.empty_like(W)
         coupling = Coupling.zeros(field.n)
         rho0 = state.coupling.radial
+        no_line = _no_line(C0)
         if not slots.couples_rows:
-            row_kernels.advance_rows(start, W, C0, 1.0, rho0, rho0, h, *row_problem, W_new, error)
+            row_kernels.advance_rows(
+                start, W, C0, 1.0, rho0, rho0, h, *row_problem, W_new, error, *no_line
+            )
             row_kernels.add_drift_error(
                 start, W_new, C0, C0, C0, rho0, rho0, rho0, h, g1, 0.0, error
             )
@@ -161,20 +164,20 @@ class ProximalChebyshev:
         P, previous = r.gamma_tilde[1] * C0, np.zeros_like(C0)
         R, R_previous = r.gamma_tilde[1] * rho0, np.zeros_like(rho0)
         for j in range(1, stages):
-            row_kernels.advance_rows(
-                start, W, P, 1.0 / r.c[j], R / r.c[j], rho0, r.c[j] * h, *row_problem, W_new, error
-            )
             mu, nu, mu_tilde, gamma_tilde = (
                 r.mu[j + 1], r.nu[j + 1], r.mu_tilde[j + 1], r.gamma_tilde[j + 1],
             )  # fmt: skip
-            row_kernels.accumulate_drift(start, mu, nu, gamma_tilde, C0, P, previous)
+            row_kernels.advance_rows(
+                start, W, P, 1.0 / r.c[j], R / r.c[j], rho0, r.c[j] * h, *row_problem, W_new, error,
+                mu, nu, gamma_tilde, C0, previous,
+            )  # fmt: skip
             field.sample(state.layout, W_new, previous, coupling, alpha=mu_tilde, beta=1.0)
             P, previous = previous, P
             R, R_previous = (
                 mu * R + nu * R_previous + mu_tilde * coupling.radial + gamma_tilde * rho0,
                 R,
             )
-        row_kernels.advance_rows(start, W, P, 1.0, R, rho0, h, *row_problem, W_new, error)
+        row_kernels.advance_rows(start, W, P, 1.0, R, rho0, h, *row_problem, W_new, error, *no_line)
         C = previous
         outside = field.sample(state.layout, W_new, C, coupling, search=True)
         row_kernels.add_drift_error(
@@ -200,8 +203,14 @@ class ProximalChebyshev:
         row_kernels.advance_rows(
             state.layout.start, state.W, drift, 1.0, rho0 + theta * (R - rho0), rho0, theta * h,
             slots.growth_constant, slots.growth_quadratic, slots.l1, 0.05 * rtol, W, error,
+            *_no_line(drift),
         )  # fmt: skip
         return W
+
+
+def _no_line(C: np.ndarray) -> tuple[float, float, float, np.ndarray, np.ndarray]:
+    """For rows that are advanced without going on with the recurrence."""
+    return 0.0, 0.0, 0.0, C, C[:0]
 
 
 # Reference schemes -------------------------------------------------------------------------------

@@ -76,12 +76,13 @@ BLAS = {
 @njit(cache=True, error_model="numpy")
 def gram_lower(blas, A, out):
     """Lower triangle of out = A Aᵀ, A : (n, k) with unit column stride; the rest is untouched."""
-    flags = np.array([_UPPER, _TRANSPOSED], np.uint8)  # row-major lower is column-major upper
-    sizes = np.array(
-        [A.shape[0], A.shape[1], A.strides[0] // A.itemsize, out.strides[0] // out.itemsize],
-        np.int32,
-    )
-    factors = np.array([1.0, 0.0]).astype(A.dtype)
+    flags = np.empty(2, np.uint8)
+    flags[0], flags[1] = _UPPER, _TRANSPOSED  # row-major lower is column-major upper
+    sizes = np.empty(4, np.int32)
+    sizes[0], sizes[1] = A.shape
+    sizes[2], sizes[3] = A.strides[0] // A.itemsize, out.strides[0] // out.itemsize
+    factors = np.empty(2, A.dtype)
+    factors[0], factors[1] = 1.0, 0.0
     blas.syrk(
         flags[0:].ctypes, flags[1:].ctypes, sizes[0:].ctypes, sizes[1:].ctypes,
         factors[0:].ctypes, A.ctypes, sizes[2:].ctypes,
@@ -92,15 +93,14 @@ def gram_lower(blas, A, out):
 @njit(cache=True, error_model="numpy")
 def multiply(blas, alpha, A, B, beta, out):
     """out ← α A B + β out; every array with unit column stride. At β = 0 out is not read."""
-    flags = np.array([_PLAIN], np.uint8)
-    sizes = np.array(
-        [
-            out.shape[1], out.shape[0], A.shape[1],
-            B.strides[0] // B.itemsize, A.strides[0] // A.itemsize, out.strides[0] // out.itemsize,
-        ],
-        np.int32,
-    )  # fmt: skip
-    factors = np.array([alpha, beta]).astype(A.dtype)
+    flags = np.empty(1, np.uint8)
+    flags[0] = _PLAIN
+    sizes = np.empty(6, np.int32)
+    sizes[0], sizes[1], sizes[2] = out.shape[1], out.shape[0], A.shape[1]
+    sizes[3], sizes[4] = B.strides[0] // B.itemsize, A.strides[0] // A.itemsize
+    sizes[5] = out.strides[0] // out.itemsize
+    factors = np.empty(2, A.dtype)
+    factors[0], factors[1] = alpha, beta
     blas.gemm(
         flags.ctypes, flags.ctypes, sizes[0:].ctypes, sizes[1:].ctypes, sizes[2:].ctypes,
         factors[0:].ctypes, B.ctypes, sizes[3:].ctypes, A.ctypes, sizes[4:].ctypes,
@@ -148,15 +148,73 @@ def _take_radial(C, W):
     return rho
 
 
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _take_radial_of(i, C, W, radial):
+    radial[i] += _take_radial(C[i], W[i])
+
+
 @parallel
 def take_radial(C, W, radial):
     """The same for every row of C, W : (n, m), added to what radial : (n,) holds."""
     for i in prange(W.shape[0]):
-        radial[i] += _take_radial(C[i], W[i])
+        _take_radial_of(np.int64(i), C, W, radial)
 
 
 _BAND = 32
 """Rows per task of the element-wise passes: what is mirrored stays in the first cache."""
+
+
+@njit(cache=True, error_model="numpy")
+def _mirror_band(a, strength, grams):
+    """G, the sum of `grams`, and φ(G) from the lower triangle, for the rows of band a."""
+    G, phi = grams[0], grams[1]
+    last = min((a + 1) * _BAND, G.shape[0])
+    for b in range(a + 1):
+        for i in range(a * _BAND, last):
+            for j in range(b * _BAND, min((b + 1) * _BAND, i + 1)):
+                g = G[i, j]
+                for p in range(1, grams.shape[0]):
+                    g += grams[p, i, j]
+                f = strength * max(g, 0.0)
+                G[i, j] = g
+                G[j, i] = g
+                phi[i, j] = f
+                phi[j, i] = f
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _sum_band(a, strength, grams, pull, squares, radial):
+    """The coupling of the rows of band a, and −ρ_i on the diagonal of φ."""
+    G, phi = grams[0], grams[1]
+    for i in range(a * _BAND, min((a + 1) * _BAND, G.shape[0])):
+        phi[i, i] = 0.0
+        total, squared = _row_total(phi[i])
+        pull[i] = total
+        squares[i] = squared / (strength * strength)
+        rho = squared / (strength * G[i, i]) if G[i, i] > 0.0 else 0.0
+        radial[i] = rho
+        phi[i, i] = -rho
+
+
+# Parallel loops: their body is one call, their passes are the turns of an outer loop, and the
+# number of the task is made a signed integer, which it is not where threads share the loop. So the
+# work on a parallel loop, the dearest part of compilation, is done once for all passes, and what
+# they call is compiled once for both ways to run it.
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _dense_task(phase, task, blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
+    m, parts = W.shape[1], grams.shape[0]
+    width = (m + parts - 1) // parts
+    columns = slice(task * width, (task + 1) * width)
+    if phase == 0:
+        gram_lower(blas, W[:, columns], grams[task])
+    elif phase == 1:
+        _mirror_band(task, strength, grams)
+    elif phase == 2:
+        _sum_band(task, strength, grams, pull, squares, radial)
+    else:
+        multiply(blas, alpha, grams[1], W[:, columns], beta, out[:, columns])
 
 
 @parallel
@@ -166,62 +224,48 @@ def dense_interference(blas, W, strength, grams, alpha, beta, out, pull, squares
     grams : (slices(m), n, n); on return the first holds G, the second φ(G) with −ρ_i on its
     diagonal. The radial part costs nothing: ρ_i = Σ_j φ_ij G_ij / G_ii.
     """
-    n, m = W.shape
-    parts = grams.shape[0]
-    width = (m + parts - 1) // parts
-    for p in prange(parts):
-        gram_lower(blas, W[:, p * width : (p + 1) * width], grams[p])
-    G, phi = grams[0], grams[1]
-    bands = (n + _BAND - 1) // _BAND
-    for a in prange(bands):
-        last = min((a + 1) * _BAND, n)
-        for b in range(a + 1):
-            for i in range(a * _BAND, last):
-                for j in range(b * _BAND, min((b + 1) * _BAND, i + 1)):
-                    g = G[i, j]
-                    for p in range(1, parts):
-                        g += grams[p, i, j]
-                    f = strength * max(g, 0.0)
-                    G[i, j] = g
-                    G[j, i] = g
-                    phi[i, j] = f
-                    phi[j, i] = f
-    for a in prange(bands):
-        for i in range(a * _BAND, min((a + 1) * _BAND, n)):
-            phi[i, i] = 0.0
-            total, squared = _row_total(phi[i])
-            pull[i] = total
-            squares[i] = squared / (strength * strength)
-            rho = squared / (strength * G[i, i]) if G[i, i] > 0.0 else 0.0
-            radial[i] = rho
-            phi[i, i] = -rho
-    for p in prange(parts):
-        columns = slice(p * width, (p + 1) * width)
-        multiply(blas, alpha, phi, W[:, columns], beta, out[:, columns])
+    parts, bands = grams.shape[0], (W.shape[0] + _BAND - 1) // _BAND
+    for phase in range(4):
+        tasks = parts if phase == 0 or phase == 3 else bands
+        for task in prange(tasks):
+            _dense_task(
+                phase, np.int64(task), blas, W, strength, grams, alpha, beta, out,
+                pull, squares, radial,
+            )  # fmt: skip
+
+
+@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
+def _dot(x, y):
+    total = 0.0
+    for j in range(x.size):
+        total += x[j] * y[j]
+    return total
 
 
 @njit(cache=True, error_model="numpy")
-def dense_top_eigenvalue(G, pull):
-    """Power-iteration estimate of the top eigenvalue of G among rows that overlap with another."""
+def dense_top_eigenvalue(G, pull, u, v):
+    """Power-iteration estimate of the top eigenvalue of G among rows that overlap with another.
+
+    u, v : (n,) scratch of the dtype of G.
+    """
     n = G.shape[0]
-    v = np.empty(n, G.dtype)
     for i in range(n):
         v[i] = 1.0 + 0.5 * math.cos(1.0 + i) if pull[i] > 0.0 else 0.0
     top = 0.0
     for _ in range(POWER_ITERATIONS):
-        u = np.dot(G, v)
         top = 0.0
         norm = 0.0
+        length = 0.0
         for i in range(n):
-            if pull[i] == 0.0:
-                u[i] = 0.0
+            u[i] = _dot(G[i], v) if pull[i] > 0.0 else 0.0
             top += u[i] * v[i]
             norm += v[i] * v[i]
+            length += u[i] * u[i]
         top = top / norm if norm > 0.0 else 0.0
-        length = math.sqrt((u * u).sum())
         if length == 0.0:
             return 0.0
-        v = u / np.array(length, G.dtype).item()
+        for i in range(n):
+            v[i] = u[i] / math.sqrt(length)
     return top
 
 
@@ -229,14 +273,18 @@ def dense_top_eigenvalue(G, pull):
 
 
 @njit(cache=True, error_model="numpy")
-def index_neurons(start, column, width, neuron_start, neuron_row, neuron_entry):
-    """For each neuron, which rows hold it, ascending, and at which entry (a counting sort)."""
-    neuron_start[:] = 0
+def index_neurons(start, column, fill, neuron_start, neuron_row, neuron_entry):
+    """For each neuron, which rows hold it, ascending, and at which entry (a counting sort).
+
+    fill : (width,) scratch.
+    """
+    for k in range(neuron_start.size):
+        neuron_start[k] = 0
     for e in range(start[-1]):
         neuron_start[column[e] + 1] += 1
-    for k in range(width):
+    for k in range(fill.size):
         neuron_start[k + 1] += neuron_start[k]
-    fill = neuron_start[:-1].copy()
+        fill[k] = neuron_start[k]
     for i in range(start.size - 1):
         for e in range(start[i], start[i + 1]):
             k = column[e]
@@ -264,127 +312,210 @@ def _rectify(row, strength):
 
 
 @njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
-def _add_scaled(out, factor, x):
-    for j in range(out.size):
-        out[j] += factor * x[j]
+def _add_scaled(out, factor, x, begin, end):
+    for j in range(end - begin):
+        out[j] += factor * x[begin + j]
 
 
 @njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
-def _any_above(x, threshold):
+def _any_above(x, size, threshold):
     count = 0
-    for j in range(x.size):
+    for j in range(size):
         count += 1 if abs(x[j]) > threshold else 0
     return count > 0
+
+
+class SparseScratch(NamedTuple):
+    """Work space of :func:`sparse_interference`: the entries that are not zero, at the front of
+    the lists of their rows and of their neurons, and what else its passes hand on."""
+
+    row_live: np.ndarray
+    """(n,) where the list of each row ends."""
+    row_neuron: np.ndarray
+    row_weight: np.ndarray
+    live: np.ndarray
+    """(width,) where the list of each neuron ends."""
+    live_row: np.ndarray
+    live_weight: np.ndarray
+    largest: np.ndarray
+    """(n,) the largest φ_ij of each row."""
+    cursor: np.ndarray
+    """(width,) the entry of each neuron that comes next."""
+
+    @classmethod
+    def of(cls, n: int, width: int, W: np.ndarray) -> SparseScratch:
+        """For a layout of n rows and `width` neurons with the entries W."""
+        size = W.size
+        return cls(
+            np.empty(n, np.int64), np.empty(size, np.uint32), np.empty_like(W),
+            np.empty(width, np.int64), np.empty(size, np.uint32), np.empty_like(W),
+            np.empty(n), np.empty(width, np.int64),
+        )  # fmt: skip
+
+
+@njit(cache=True, error_model="numpy")
+def _live_of_row(i, start, column, W, row_live, row_neuron, row_weight):
+    p = start[i]
+    for e in range(start[i], start[i + 1]):
+        row_neuron[p] = column[e]
+        row_weight[p] = W[e]
+        p += W[e] != 0.0
+    row_live[i] = p
+
+
+@njit(cache=True, error_model="numpy")
+def _live_of_neuron(k, neuron_start, neuron_row, neuron_entry, W, live, live_row, live_weight):
+    p = neuron_start[k]
+    for q in range(neuron_start[k], neuron_start[k + 1]):
+        w = W[neuron_entry[q]]
+        live_row[p] = neuron_row[q]
+        live_weight[p] = w
+        p += w != 0.0
+    live[k] = p
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _couple_row(
+    i, start, neuron_start, row_live, row_neuron, row_weight, live, live_row, live_weight,
+    strength, phi, largest, pull, squares, radial,
+):  # fmt: skip
+    """Row i of φ(G), with −ρ_i on the diagonal, and the coupling of the row."""
+    row = phi[i]
+    for j in range(row.size):
+        row[j] = 0.0
+    for e in range(start[i], row_live[i]):
+        w = row_weight[e]
+        k = row_neuron[e]
+        for p in range(neuron_start[k], live[k]):
+            row[live_row[p]] += w * live_weight[p]
+    own = row[i]
+    row[i] = 0.0
+    largest[i] = _rectify(row, strength)
+    total, squared = _row_total(row)
+    rho = squared / (strength * own) if own > 0.0 else 0.0
+    row[i] = -rho
+    pull[i] = total
+    squares[i] = squared / (strength * strength)
+    radial[i] = rho
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _drift_of_group(
+    group, neuron_start, neuron_row, neuron_entry, live, live_row, live_weight, largest, cursor,
+    threshold, phi, alpha, beta, out, outside_count, outside_row, outside_value,
+):  # fmt: skip
+    """The drift at the neurons of a group, and which zeros of theirs could revive."""
+    n = phi.shape[0]
+    capacity = outside_row.shape[1]
+    first, last = group * _GROUP, min((group + 1) * _GROUP, neuron_start.size - 1)
+    drift = np.empty(min(n, _BLOCK), out.dtype)
+    for k in range(first, last):
+        cursor[k] = neuron_start[k]
+        outside_count[k] = 0
+    for begin in range(0, n, _BLOCK):
+        end = min(begin + _BLOCK, n)
+        for k in range(first, last):
+            q = cursor[k]
+            stop = q
+            while stop < neuron_start[k + 1] and neuron_row[stop] < end:
+                stop += 1
+            cursor[k] = stop
+            bound = 0.0  # of what any row feels at this neuron
+            for p in range(neuron_start[k], live[k]):
+                bound += abs(live_weight[p]) * largest[live_row[p]]
+            search = capacity > 0 and not bound <= threshold
+            if not search and (stop - q) * _VECTOR <= end - begin:
+                # Few entries: one sum for each, rather than the drift of every row.
+                for e in range(q, stop):
+                    column_of_phi = phi[neuron_row[e]]
+                    total = 0.0
+                    for p in range(neuron_start[k], live[k]):
+                        total += live_weight[p] * column_of_phi[live_row[p]]
+                    kept = beta * out[neuron_entry[e]] if beta != 0.0 else 0.0
+                    out[neuron_entry[e]] = alpha * total + kept
+                continue
+            for j in range(end - begin):
+                drift[j] = 0.0
+            for p in range(neuron_start[k], live[k]):
+                _add_scaled(drift, live_weight[p], phi[live_row[p]], begin, end)
+            for e in range(q, stop):
+                kept = beta * out[neuron_entry[e]] if beta != 0.0 else 0.0
+                out[neuron_entry[e]] = alpha * drift[neuron_row[e] - begin] + kept
+                drift[neuron_row[e] - begin] = 0.0
+            if search and _any_above(drift, end - begin, threshold):
+                for j in range(end - begin):
+                    if abs(drift[j]) > threshold:
+                        if outside_count[k] < capacity:
+                            outside_row[k, outside_count[k]] = begin + j
+                            outside_value[k, outside_count[k]] = drift[j]
+                        outside_count[k] += 1
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _sparse_task(
+    phase, task, start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
+    alpha, beta, out, pull, squares, radial, outside_count, outside_row, outside_value,
+    row_live, row_neuron, row_weight, live, live_row, live_weight, largest, cursor,
+):  # fmt: skip
+    n = phi.shape[0]
+    if phase == 0:
+        if task < n:
+            _live_of_row(task, start, column, W, row_live, row_neuron, row_weight)
+        else:
+            _live_of_neuron(
+                task - n, neuron_start, neuron_row, neuron_entry, W, live, live_row, live_weight
+            )
+    elif phase == 1:
+        _couple_row(
+            task, start, neuron_start, row_live, row_neuron, row_weight, live, live_row,
+            live_weight, strength, phi, largest, pull, squares, radial,
+        )  # fmt: skip
+    else:
+        _drift_of_group(
+            task, neuron_start, neuron_row, neuron_entry, live, live_row, live_weight, largest,
+            cursor, threshold, phi, alpha, beta, out, outside_count, outside_row, outside_value,
+        )  # fmt: skip
 
 
 @parallel
 def sparse_interference(
     start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
     alpha, beta, out, pull, squares, radial, outside_count, outside_row, outside_value,
+    row_live, row_neuron, row_weight, live, live_row, live_weight, largest, cursor,
 ):  # fmt: skip
     """out ← α C + β out on the layout's entries; also which other entries have |C| > threshold.
 
     phi : (n, n) is scratch and holds φ(G) with −ρ_i on its diagonal on return. ``outside_*`` :
     (width, capacity) list by neuron the entries that are not in the layout and could revive; a
     count above the capacity means that the lists were too short and the call must be repeated with
-    longer ones. A capacity of zero skips the search.
-
-    One kernel, as its passes share lists that are too large to be made twice.
+    longer ones. A capacity of zero skips the search. The rest is a :class:`SparseScratch`.
     """
-    n = start.size - 1
-    width = neuron_start.size - 1
-    capacity = outside_row.shape[1]
-    # The entries that are not zero, row by row and neuron by neuron, at the front of their lists.
-    row_live, row_neuron, row_weight = np.empty(n, np.int64), np.empty(W.size, np.uint32), W.copy()
-    for i in prange(n):
-        p = start[i]
-        for e in range(start[i], start[i + 1]):
-            row_neuron[p] = column[e]
-            row_weight[p] = W[e]
-            p += W[e] != 0.0
-        row_live[i] = p
-    live, live_row, live_weight = np.empty(width, np.int64), np.empty(W.size, np.uint32), W.copy()
-    for k in prange(width):
-        p = neuron_start[k]
-        for q in range(neuron_start[k], neuron_start[k + 1]):
-            w = W[neuron_entry[q]]
-            live_row[p] = neuron_row[q]
-            live_weight[p] = w
-            p += w != 0.0
-        live[k] = p
-    largest = np.empty(n)
-    for i in prange(n):
-        row = phi[i]
-        row[:] = 0.0
-        for e in range(start[i], row_live[i]):
-            w = row_weight[e]
-            k = row_neuron[e]
-            for p in range(neuron_start[k], live[k]):
-                row[live_row[p]] += w * live_weight[p]
-        own = row[i]
-        row[i] = 0.0
-        largest[i] = _rectify(row, strength)
-        total, squared = _row_total(row)
-        rho = squared / (strength * own) if own > 0.0 else 0.0
-        row[i] = -rho
-        pull[i] = total
-        squares[i] = squared / (strength * strength)
-        radial[i] = rho
-    for group in prange((width + _GROUP - 1) // _GROUP):
-        first, last = group * _GROUP, min((group + 1) * _GROUP, width)
-        entries = neuron_start[first:last].copy()
-        found = np.zeros(last - first, np.int64)
-        for begin in range(0, n, _BLOCK):
-            end = min(begin + _BLOCK, n)
-            drift = np.empty(end - begin, W.dtype)
-            for k in range(first, last):
-                q = entries[k - first]
-                stop = q
-                while stop < neuron_start[k + 1] and neuron_row[stop] < end:
-                    stop += 1
-                entries[k - first] = stop
-                bound = 0.0  # of what any row feels at this neuron
-                for p in range(neuron_start[k], live[k]):
-                    bound += abs(live_weight[p]) * largest[live_row[p]]
-                search = capacity > 0 and not bound <= threshold
-                if not search and (stop - q) * _VECTOR <= end - begin:
-                    # Few entries: one sum for each, rather than the drift of every row.
-                    for e in range(q, stop):
-                        column_of_phi = phi[neuron_row[e]]
-                        total = 0.0
-                        for p in range(neuron_start[k], live[k]):
-                            total += live_weight[p] * column_of_phi[live_row[p]]
-                        kept = beta * out[neuron_entry[e]] if beta != 0.0 else 0.0
-                        out[neuron_entry[e]] = alpha * total + kept
-                    continue
-                drift[:] = 0.0
-                for p in range(neuron_start[k], live[k]):
-                    _add_scaled(drift, live_weight[p], phi[live_row[p], begin:end])
-                for e in range(q, stop):
-                    kept = beta * out[neuron_entry[e]] if beta != 0.0 else 0.0
-                    out[neuron_entry[e]] = alpha * drift[neuron_row[e] - begin] + kept
-                    drift[neuron_row[e] - begin] = 0.0
-                if search and _any_above(drift, threshold):
-                    for j in range(drift.size):
-                        if abs(drift[j]) > threshold:
-                            if found[k - first] < capacity:
-                                outside_row[k, found[k - first]] = begin + j
-                                outside_value[k, found[k - first]] = drift[j]
-                            found[k - first] += 1
-        outside_count[first:last] = found
+    n, width = start.size - 1, neuron_start.size - 1
+    groups = (width + _GROUP - 1) // _GROUP
+    for phase in range(3):
+        tasks = n + width if phase == 0 else (n if phase == 1 else groups)
+        for task in prange(tasks):
+            _sparse_task(
+                phase, np.int64(task), start, column, neuron_start, neuron_row, neuron_entry,
+                W, strength, threshold, phi, alpha, beta, out, pull, squares, radial,
+                outside_count, outside_row, outside_value,
+                row_live, row_neuron, row_weight, live, live_row, live_weight, largest, cursor,
+            )  # fmt: skip
 
 
 @njit(cache=True, error_model="numpy")
-def sparse_top_eigenvalue(start, column, width, W, pull):
-    """The same estimate as :func:`dense_top_eigenvalue`, from W(Wᵀv)."""
+def sparse_top_eigenvalue(start, column, W, pull, u, v, t):
+    """The same estimate as :func:`dense_top_eigenvalue`, from W(Wᵀv).
+
+    u, v : (n,), t : (width,) scratch.
+    """
     n = start.size - 1
-    v = np.empty(n)
     for i in range(n):
         v[i] = 1.0 + 0.5 * math.cos(1.0 + i) if pull[i] > 0.0 else 0.0
     top = 0.0
-    u = np.empty(n)
     for _ in range(POWER_ITERATIONS):
-        t = np.zeros(width)
+        for k in range(t.size):
+            t[k] = 0.0
         for i in range(n):
             if v[i] != 0.0:
                 for e in range(start[i], start[i + 1]):
@@ -404,7 +535,8 @@ def sparse_top_eigenvalue(start, column, width, W, pull):
         top = top / norm if norm > 0.0 else 0.0
         if length == 0.0:
             return 0.0
-        v[:] = u / math.sqrt(length)
+        for i in range(n):
+            v[i] = u[i] / math.sqrt(length)
     return top
 
 
@@ -439,10 +571,13 @@ def select_entries(
 @njit(cache=True, error_model="numpy")
 def late_revivals(lam, h, outside_row, outside_value, row_error):
     """Charge each row for weights outside the layout whose force passed λ within the step."""
-    squared = np.zeros(row_error.size)
-    for p in range(outside_row.size):
-        beyond = abs(outside_value[p]) - lam
-        if beyond > 0.0:
-            squared[outside_row[p]] += beyond * beyond
-    for i in range(row_error.size):
-        row_error[i] += 0.5 * h * math.sqrt(squared[i])
+    p = 0
+    while p < outside_row.size:  # they are sorted by row
+        i = outside_row[p]
+        squared = 0.0
+        while p < outside_row.size and outside_row[p] == i:
+            beyond = abs(outside_value[p]) - lam
+            if beyond > 0.0:
+                squared += beyond * beyond
+            p += 1
+        row_error[i] += 0.5 * h * math.sqrt(squared)

@@ -229,7 +229,7 @@ def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
     if speed == 0.0 and q0 == 0.0:
         return 1.0, h, 0.0, 0.0
     slope *= 2.0
-    y, S, solved = _two_scalars(h, 1, g0, g1, q0, slope, speed, 0.0, 0.0)
+    y, S, solved = _two_scalars(h, np.int64(1), g0, g1, q0, slope, speed, 0.0, 0.0)
     if not (0.0 < S < 1e100):
         S = h
     kinks = q_half = q_full = guess = c2 = c3 = c4 = cubic2 = cubic3 = E = norm = 0.0
@@ -277,8 +277,32 @@ def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
     return E, S, E * E * q_full, error
 
 
+# The body of a parallel loop is one call, as in flow/kernels/interference.py.
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _advance_row(
+    i, start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, row_error,
+    mu, nu, gamma_tilde, C0, previous,
+):  # fmt: skip
+    begin, end = start[i], start[i + 1]
+    E, S, squared, row_error[i] = _solve_row(
+        W, D, scale, h, g0 - rho[i], g1, lam, accuracy, begin, end
+    )
+    phi1, phi2, _ = _phi(-2.0 * g1 * squared * h)
+    change = -2.0 * (rho[i] - rho0[i]) * h * (phi2 - 0.5 * phi1)
+    E *= 1.0 + min(max(change, -0.5), 0.5)
+    _write_row(W, D, scale, lam, E, S, begin, end, out)
+    if previous.size > 0:
+        for k in range(begin, end):
+            previous[k] = mu * D[k] + nu * previous[k] + gamma_tilde * C0[k]
+
+
 @parallel
-def advance_rows(start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, row_error):
+def advance_rows(
+    start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, row_error,
+    mu, nu, gamma_tilde, C0, previous,
+):  # fmt: skip
     """out = W after time h under the mean drift scale·D and mean radial rates rho : (n,).
 
     rho0 : (n,) radial rates at the beginning. The length of a row answers to them within
@@ -286,24 +310,30 @@ def advance_rows(start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, r
     order the relative change of length is −2 (ρ − ρ₀) h (φ₂ − φ₁/2)(−2 g₁ ‖W_i‖² h), which is
     O(h²) on short steps. row_error : (n,) in units of ‖W_i‖₂; `accuracy` is the error of the two
     scalars that is small enough not to be reduced further.
+
+    Besides, previous ← μ D + ν previous + γ̃ C0, a line of a Chebyshev recurrence but for μ̃ C;
+    an empty `previous` asks for none.
     """
     for i in prange(start.size - 1):
-        begin, end = start[i], start[i + 1]
-        E, S, squared, row_error[i] = _solve_row(
-            W, D, scale, h, g0 - rho[i], g1, lam, accuracy, begin, end
-        )
-        phi1, phi2, _ = _phi(-2.0 * g1 * squared * h)
-        change = -2.0 * (rho[i] - rho0[i]) * h * (phi2 - 0.5 * phi1)
-        E *= 1.0 + min(max(change, -0.5), 0.5)
-        _write_row(W, D, scale, lam, E, S, begin, end, out)
+        _advance_row(
+            np.int64(i), start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, row_error,
+            mu, nu, gamma_tilde, C0, previous,
+        )  # fmt: skip
 
 
-@parallel
-def accumulate_drift(start, mu, nu, gamma_tilde, C0, P, previous):
-    """previous ← μ P + ν previous + γ̃ C0: a line of a Chebyshev recurrence, but for μ̃ C."""
-    for i in prange(start.size - 1):
-        for k in range(start[i], start[i + 1]):
-            previous[k] = mu * P[k] + nu * previous[k] + gamma_tilde * C0[k]
+@njit(cache=True, error_model="numpy")
+def _add_drift_error_of(i, start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_error):
+    squared = 0.0
+    defect = 0.0
+    for k in range(start[i], start[i + 1]):
+        w = W[k]
+        if w != 0.0:
+            squared += w * w
+            e = P[k] - 0.5 * (C0[k] + C1[k])
+            defect += e * e
+    radial = (rho[i] - 0.5 * (rho0[i] + rho1[i])) * _phi(-2.0 * g1 * squared * h)[0]
+    defect += squared * radial * radial
+    row_error[i] = (row_error[i] + factor * h * math.sqrt(defect)) / max(1.0, math.sqrt(squared))
 
 
 @parallel
@@ -313,33 +343,28 @@ def add_drift_error(start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_err
     The same for the radial rates, rho against (rho0 + rho1)/2, damped as the length is.
     """
     for i in prange(start.size - 1):
-        squared = 0.0
-        defect = 0.0
-        for k in range(start[i], start[i + 1]):
-            w = W[k]
-            if w != 0.0:
-                squared += w * w
-                e = P[k] - 0.5 * (C0[k] + C1[k])
-                defect += e * e
-        radial = (rho[i] - 0.5 * (rho0[i] + rho1[i])) * _phi(-2.0 * g1 * squared * h)[0]
-        defect += squared * radial * radial
-        row_error[i] = (row_error[i] + factor * h * math.sqrt(defect)) / max(
-            1.0, math.sqrt(squared)
+        _add_drift_error_of(
+            np.int64(i), start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_error
         )
+
+
+@njit(cache=True, error_model="numpy")
+def _soft_threshold_row(i, start, W, D, rho, h, g0, g1, lam, out):
+    squared = 0.0
+    for k in range(start[i], start[i + 1]):
+        squared += W[k] * W[k]
+    growth = g0 - rho[i] - g1 * squared
+    for k in range(start[i], start[i + 1]):
+        x = W[k] + h * (growth * W[k] - D[k])
+        size = abs(x) - h * lam
+        out[k] = math.copysign(size, x) if size > 0.0 else 0.0
 
 
 @parallel
 def soft_threshold_step(start, W, D, rho, h, g0, g1, lam, out):
     """Proximal Euler: out = shrink(W + h[(g₀ − ρ_i − g₁‖W_i‖²)W_i − D_i], hλ)."""
     for i in prange(start.size - 1):
-        squared = 0.0
-        for k in range(start[i], start[i + 1]):
-            squared += W[k] * W[k]
-        growth = g0 - rho[i] - g1 * squared
-        for k in range(start[i], start[i + 1]):
-            x = W[k] + h * (growth * W[k] - D[k])
-            size = abs(x) - h * lam
-            out[k] = math.copysign(size, x) if size > 0.0 else 0.0
+        _soft_threshold_row(np.int64(i), start, W, D, rho, h, g0, g1, lam, out)
 
 
 class RowSums(NamedTuple):
@@ -408,6 +433,25 @@ def _largest_speed(W, C, growth, lam, begin, end):
     return largest
 
 
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _sum_row(
+    i, start, W, C, rho, g0, g1, lam,
+    out_l1, out_squared_norm, out_l4, out_nonzeros, out_violation, out_dissipation,
+):  # fmt: skip
+    begin, end = start[i], start[i + 1]
+    l1, squared, fourth, nonzeros = _powers(W, begin, end)
+    growth = g0 - rho[i] - g1 * squared
+    dissipation = _dissipation(W, C, growth, lam, begin, end)
+    out_l1[i] = l1
+    out_squared_norm[i] = squared
+    out_l4[i] = fourth
+    out_nonzeros[i] = nonzeros
+    # A NaN or infinity anywhere stays in sight: max() would drop it.
+    finite = math.isfinite(dissipation)
+    out_violation[i] = _largest_speed(W, C, growth, lam, begin, end) if finite else dissipation
+    out_dissipation[i] = dissipation
+
+
 @parallel
 def sum_rows(
     start, W, C, rho, g0, g1, lam,
@@ -415,15 +459,7 @@ def sum_rows(
 ):  # fmt: skip
     """The :class:`RowSums` of W, C in a layout; rho : (n,) the radial rates of the drift."""
     for i in prange(start.size - 1):
-        begin, end = start[i], start[i + 1]
-        l1, squared, fourth, nonzeros = _powers(W, begin, end)
-        growth = g0 - rho[i] - g1 * squared
-        dissipation = _dissipation(W, C, growth, lam, begin, end)
-        out_l1[i] = l1
-        out_squared_norm[i] = squared
-        out_l4[i] = fourth
-        out_nonzeros[i] = nonzeros
-        # A NaN or infinity anywhere stays in sight: max() would drop it.
-        finite = math.isfinite(dissipation)
-        out_violation[i] = _largest_speed(W, C, growth, lam, begin, end) if finite else dissipation
-        out_dissipation[i] = dissipation
+        _sum_row(
+            np.int64(i), start, W, C, rho, g0, g1, lam,
+            out_l1, out_squared_norm, out_l4, out_nonzeros, out_violation, out_dissipation,
+        )  # fmt: skip

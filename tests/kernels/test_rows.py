@@ -38,7 +38,9 @@ def row_by_kernel(w, d, lam, g0, g1, h, accuracy=1e-9):
     out, error = np.empty_like(w), np.zeros(1)
     start = np.array([0, w.size])
     none = np.zeros(1)
-    advance_rows(start, w, d, 1.0, none, none, h, g0, g1, lam, accuracy, out, error)
+    advance_rows(
+        start, w, d, 1.0, none, none, h, g0, g1, lam, accuracy, out, error, 0.0, 0.0, 0.0, d, d[:0]
+    )
     return out, error[0]
 
 
