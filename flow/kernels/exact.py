@@ -302,8 +302,10 @@ def tied_path(t, sigma, z, count, law, tolerance, tableau, path, points):
 
 
 @jit
-def row_path(row, top, law, tolerance, tableau, path, work):
+def row_path(row, top, start, law, tolerance, tableau, path, work):
     """Follow one row until only its equal largest weights are left and at rest, or all are dead.
+
+    It starts at sigma = top, z = start, which is 1 over the unit of sigma and d.
 
     `path` (5, capacity) takes, as far as they fit: t, sigma, z, the length of the step from there
     and, for equal weights alone, their distance from rest (the length is then for `tied_left`).
@@ -318,13 +320,13 @@ def row_path(row, top, law, tolerance, tableau, path, work):
     tied = survivors(d, 5e-324, d.size)  # weights equal to the largest
     t = 0.0
     sigma = top
-    z = 1.0
+    z = start
     count = survivors(d, sigma, d.size)
     if count == 0:
         record(path, 0, t, 0.0, 1.0, 0.0)
         return 1, 0, 0
-    rate = abs(g1 * squared_norm(d, mean, spread, sigma, count) - g0) / lam
-    h = 0.01 * min(sigma, 1.0 / max(rate, 1e-300))
+    rate = abs(g1 * squared_norm(d, mean, spread, sigma, count) / (z * z) - g0) / lam
+    h = 0.01 * min(sigma, z / max(rate, 1e-300))
     while True:
         if count == tied:
             rest = tied_rest(sigma / z, count, law)
@@ -362,14 +364,14 @@ def row_path(row, top, law, tolerance, tableau, path, work):
 
 
 @parallel_jit
-def all_paths(d, mean, spread, top, law, tolerance, tableau, path, counts):
+def all_paths(d, mean, spread, top, start, law, tolerance, tableau, path, counts):
     """`row_path` for every row; counts[i] = points, rejected steps, evaluations."""
     stages = tableau[1].size
     for i in nb.prange(d.shape[0]):
         work = np.empty((5 + stages, stages))
         row = (d[i], mean[i], spread[i])
         points, rejected, evaluations = row_path(
-            row, top[i], law, tolerance, tableau, path[i], work
+            row, top[i], start[i], law, tolerance, tableau, path[i], work
         )
         counts[i, 0] = points
         counts[i, 1] = rejected
