@@ -44,7 +44,8 @@ def test_the_wheel_holds_every_source_the_data_and_the_commands(tmp_path):
         (entry,) = (name for name in names if name.endswith("entry_points.txt"))
         commands = archive.read(entry).decode()
     for package in ("flow", "theory"):
-        sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py*")}
-        assert {name for name in sources if not name.endswith(".pyc")} <= names
+        paths = [path for end in ("py", "pyi") for path in (ROOT / package).rglob(f"*.{end}")]
+        assert {path.relative_to(ROOT).as_posix() for path in paths} <= names
+    assert not any("__pycache__" in name for name in names)
     assert {"flow/py.typed", "flow/pictures/style.mplstyle"} <= names
     assert all(f"{name} = {place}" in commands for name, place in PROJECT["scripts"].items())
