@@ -31,6 +31,7 @@ from .results.certificate import Certificate as Certificate
 from .results.observables import Observables as Observables
 from .results.status import Status as Status
 from .results.trajectory import Trajectory as Trajectory
+from .version import __version__ as __version__
 
 __all__ = [
     "Certificate",
@@ -45,6 +46,7 @@ __all__ = [
     "Simulation",
     "Status",
     "Trajectory",
+    "__version__",
     "certify",
     "gaussian_init",
     "integrate",

@@ -26,8 +26,9 @@ def inverse_norm(time: ArrayLike, norm: ArrayLike, *, c: float = 1.0) -> Array:
     Raises ValueError for values out of range.
     """
     excess = 1 / positive("norm", norm) ** 2 - 1
-    fade = np.exp(-2 * positive("c", c) * non_negative("time", time))
-    return np.asarray(np.sqrt(1 + excess * fade))
+    with np.errstate(over="ignore", under="ignore"):  # late, it is nothing
+        fade = np.exp(-2 * positive("c", c) * non_negative("time", time))
+        return np.asarray(np.sqrt(1 + excess * fade))
 
 
 def start_offset(time: ArrayLike, norm: ArrayLike, *, c: float = 1.0) -> Array:

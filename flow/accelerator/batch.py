@@ -31,6 +31,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from flow.accelerator.rows import Array, row_sum, scalar_dtype
+from flow.accelerator.settings import own_settings
 from flow.accelerator.solver import (
     FlowTerm,
     ProximalChebyshevSolver,
@@ -183,7 +184,7 @@ class _Stored:
 
     def rows(self) -> np.ndarray:
         """(n, width)."""
-        with jax.enable_x64(True):
+        with own_settings():
             if self.values.is_fully_addressable:
                 return np.asarray(self.values[self.slot])
             # Block by block: no device need hold all of W.
@@ -306,7 +307,7 @@ class Batch:
         twin = Batch([self._slots[b]], self._n, member.m, self._dtype, mesh=self._mesh)
         twin._members, twin._share = [member], self._share
         twin._assign_slots([0])
-        with jax.enable_x64(True):
+        with own_settings():
             twin._W, twin._samples = jax.tree.map(
                 lambda a: a[slot : slot + 1], (self._W, self._samples)
             )
@@ -321,7 +322,7 @@ class Batch:
         self._assign_slots([b])
         coupling = Coupling(*(arrays[name][None] for name in Coupling._fields))
         sums = RowSums(*(arrays[f"sums_{name}"][None] for name in RowSums._fields))
-        with jax.enable_x64(True):
+        with own_settings():
             count = jnp.zeros(1, jnp.result_type(int))
             self._W = self._on_device(arrays["W"][None])
             self._samples = Sample(
@@ -340,7 +341,7 @@ class Batch:
 
         Once all members are there, those that are given anew keep the columns that they have.
         """
-        with jax.enable_x64(True):
+        with own_settings():
             if self._W is None or set(starts) >= set(self._in_slot):
                 self._build(starts)
             else:
@@ -356,7 +357,7 @@ class Batch:
         """
         for b, trial in trials.items():
             self._members[b].trial = trial
-        with jax.enable_x64(True):
+        with own_settings():
             h, rtol = np.array([self._members[b].trial for b in self._in_slot]).T
             W, samples, report, mean = _step(
                 self._term, self._W, self._samples, h, rtol, keep, self._mesh
@@ -390,7 +391,7 @@ class Batch:
         total = self._slots[b]
         law = (total.growth_constant, total.growth_quadratic, total.l1, 0.05 * rtol)
         drift, radial = proposal.mean
-        with jax.enable_x64(True):
+        with own_settings():
             W = _inside(
                 np.array(law), state.W.values[state.W.slot], state.C.values[state.C.slot],
                 state.coupling.radial, MeanDrift(drift.values[drift.slot], radial),
@@ -403,7 +404,7 @@ class Batch:
 
         Others stay where they are, in the arrays as they are now: older ones are let go.
         """
-        with jax.enable_x64(True):
+        with own_settings():
             self._take_over(accepted)
             if all(self._members[b].since >= CHUNK for b in running):
                 self._compact(list(running))

@@ -19,7 +19,7 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from flow.defaults import DEGREES, NOISE_LAWS, split_noise_law
-from flow.results.provenance import versions
+from flow.version import __version__
 
 
 class InputError(Exception):
@@ -41,7 +41,7 @@ def exit_code(command: Callable[[list[str]], int], argv: Sequence[str] | None) -
         sys.stdout.reconfigure(errors="replace")
     try:
         if "--version" in words:
-            print(f"incidental-flow {versions('incidental-flow')['incidental-flow']}")
+            print(f"incidental-flow {__version__}")
             return 0
         code = command(words)
         sys.stdout.flush()

@@ -31,6 +31,10 @@ MANY_ROWS = 16
 
 _FOREVER = 1e300  # a flow time at which every closed form has reached its limit
 
+_SQUARES = (1e-50, 1e145)
+"""Rows whose largest weight lies between these are worked with as they are: their squares are far
+from what float64 cannot hold. Others are measured in a unit of their own."""
+
 
 class ExactFlow:
     """The interference-off flow, evaluated at any time.
@@ -60,10 +64,16 @@ class ExactFlow:
                 "expected finite growth_constant, growth_quadratic >= 0 and lam >= 0, "
                 f"got {law}; only growth_constant may be negative"
             )
-        self._W0 = W
         self._law = law
         self._closed = law[1] == 0.0 or law[2] == 0.0
         self._top = np.maximum(high, -low).astype(np.float64)
+        # |W| = sigma/z, and both equations, stay what they are when sigma, d and z are measured in
+        # a unit; a power of two makes that exact. Rows of float32 never need one.
+        self._unit = _units(self._top)
+        if (self._unit != 1.0).any():
+            W /= self._unit[:, None]
+            self._top /= self._unit
+        self._W0 = W
         self._d: Floats = np.empty(W.shape)
         self._mean = np.empty(W.shape)
         self._spread = np.empty(W.shape)
@@ -116,7 +126,7 @@ class ExactFlow:
         d, _, _ = self._row(row)
         ordered = np.empty(d.size)
         if self._closed:
-            ordered[:] = self._closed_extinctions(self._top[row] - d)
+            ordered[:] = self._closed_extinctions(self._unit[row] * (self._top[row] - d))
         else:
             points = self._path[row, :, : self._counts[row, 0]]
             dead = points[1, -1] == 0.0
@@ -163,7 +173,8 @@ class ExactFlow:
             with serial_unless(n > MANY_ROWS):
                 kernels.all_paths(
                     self._d, self._mean, self._spread, self._top,
-                    self._law, TOLERANCE, self._tableau, self._path, self._counts,
+                    1.0 / self._unit, self._law, TOLERANCE, self._tableau,
+                    self._path, self._counts,
                 )  # fmt: skip
             if self._counts[:, 0].min() < 0:
                 i = int(self._counts[:, 0].argmin())
@@ -198,20 +209,25 @@ class ExactFlow:
         """λ = 0: 1/E² = e^(−2 g₀ t) + g₁ Q (1 − e^(−2 g₀ t))/g₀, S = 0.
         g₁ = 0: E = e^(g₀ t), S = λ (1 − e^(−g₀ t))/g₀."""
         g0, g1, lam = self._law
-        top = self._top[rows]
+        top, unit = self._top[rows], self._unit[rows]
         t = t[:, None]
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            if lam == 0.0:
-                gap = top - self._mean[rows, -1]
-                Q = self._d.shape[1] * gap**2 + self._spread[rows, -1]
-                decay = np.exp(-2.0 * g0 * t)
-                gain = -np.expm1(-2.0 * g0 * t) / g0 if g0 else 2.0 * t
-                z = np.where(g1 * Q > 0.0, np.sqrt(decay + g1 * Q * gain), np.exp(-g0 * t))
-                z[:, top == 0.0] = 1.0
-                return np.broadcast_to(top, z.shape).copy(), z
-            S = lam * (-np.expm1(-g0 * t) / g0 if g0 else t)
-            z = np.exp(-g0 * t)
-        return np.maximum(top - S, 0.0), np.broadcast_to(z, (t.size, top.size)).copy()
+        with np.errstate(all="ignore"):  # what float64 cannot hold is not chosen
+            z = np.exp(-g0 * t) / unit
+            if lam > 0.0:
+                S = lam * (-np.expm1(-g0 * t) / g0 if g0 else t) / unit
+                return np.maximum(top - S, 0.0), np.broadcast_to(z, (t.size, top.size)).copy()
+            gap = top - self._mean[rows, -1]
+            Q = self._d.shape[1] * gap**2 + self._spread[rows, -1]
+            decay = np.exp(-2.0 * g0 * t)
+            gain = -np.expm1(-2.0 * g0 * t) / g0 if g0 else 2.0 * t
+            square = decay / unit**2 + g1 * Q * gain
+            # The same without squares, where float64 does not hold them.
+            root = np.sqrt(-np.expm1(-2.0 * abs(g0) * t) / abs(g0)) if g0 else np.sqrt(2.0 * t)
+            growth = np.exp(np.maximum(-g0 * t, 0.0)) * np.sqrt(g1) * np.sqrt(Q) * root
+            held = (unit == 1.0) & (square > 1e-290) & (square < 1e290)
+            z = np.where(held, np.sqrt(square), np.hypot(z, growth))
+            z[:, top == 0.0] = 1.0
+            return np.broadcast_to(top, z.shape).copy(), z
 
     def _closed_extinctions(self, size: Floats) -> Floats:
         g0, _, lam = self._law
@@ -247,12 +263,16 @@ class ExactFlow:
         t, sigma = np.zeros(1), self._top[here]
         if lam > 0.0:
             d = np.unique(self._d[i])[::-1]
-            ends = self._closed_extinctions(self._top[i] - d)
+            ends = self._closed_extinctions(self._unit[i] * (self._top[i] - d))
             mortal = np.isfinite(ends) & (ends > 0.0)
             t, sigma = np.append(t, ends[mortal]), np.append(sigma, d[mortal])
         elif g0 > 0.0 and g1 > 0.0:
             square, fastest = float((self._W0[i].astype(np.float64) ** 2).sum()), g0 / (3.0 * g1)
-            if 0.0 < square < fastest:
+            unit = float(self._unit[i])
+            if unit < 1.0 and square > 0.0:  # g₁ is nothing beside g₀/‖W‖²
+                turn = (np.log(0.5 * g0 / g1) - np.log(square) - 2.0 * np.log(unit)) / (2.0 * g0)
+                t, sigma = np.append(t, turn), np.append(sigma, sigma)
+            elif 0.0 < square < fastest and unit == 1.0:
                 turn = np.log((g0 / square - g1) / (g0 / fastest - g1)) / (2.0 * g0)
                 t, sigma = np.append(t, turn), np.append(sigma, sigma)
         path = np.vstack([t, sigma, self._closed_states(t, here)[1][:, 0], t])
@@ -276,6 +296,14 @@ class ExactFlow:
 
         dead = sigma[-1] == 0.0
         return _below_speed(t, after <= limit, before <= limit, dead or below(_FOREVER), crossing)
+
+
+def _units(top: Floats) -> Floats:
+    """Powers of two by which rows with these largest weights are divided."""
+    low, high = _SQUARES
+    held = (top == 0.0) | ((low < top) & (top < high))
+    # Not below the inverse of the largest float, so that 1/unit is finite.
+    return np.where(held, 1.0, np.ldexp(1.0, np.maximum(np.frexp(top)[1], -1022)))
 
 
 def _below_speed(

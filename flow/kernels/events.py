@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from flow.kernels.compiling import kernel
 from flow.kernels.threads import parallel
 
 EXTINCTION, REVIVAL = 0, 1
@@ -34,7 +35,7 @@ def count_changes(
         counts[REVIVAL, i] = revived
 
 
-@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "contract"})
+@kernel(forceinline=True, fastmath={"reassoc", "contract"})
 def _squared_norm(W: np.ndarray, begin: int, end: int) -> float:
     total = 0.0
     for e in range(begin, end):
@@ -42,7 +43,7 @@ def _squared_norm(W: np.ndarray, begin: int, end: int) -> float:
     return total
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _time_to_zero(size: float, growth: float, pull: float, h: float) -> float:
     """When u' = growth·u − pull, u(0) = size, is zero; h if that is not within [0, h]."""
     if not pull > 0.0:
@@ -104,7 +105,7 @@ def write_changes(
                 born += 1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def sparse_overlaps(
     column_start: np.ndarray,
     column_row: np.ndarray,

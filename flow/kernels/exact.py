@@ -33,14 +33,13 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from flow.kernels.compiling import kernel
 from flow.kernels.threads import parallel
 
 SNAP = 256  # with so few survivors a step may not cross an extinction, but lands on it
 BLOCK = 65536  # columns per parallel task
 MAX_NEWTON = 12
 MAX_POINTS = 1_000_000  # of one path; 2,500 were the most seen
-
-jit = nb.njit(cache=True, error_model="numpy")
 
 
 def radau(stages: int) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
@@ -90,7 +89,7 @@ def prefix_moments(d, mean, spread):
             spread[i, k] = squares
 
 
-@jit
+@kernel
 def survivors(d, sigma, high):
     """Number of entries of the sorted d[:high] below sigma, found from the far end."""
     low = high - 1
@@ -109,7 +108,7 @@ def survivors(d, sigma, high):
     return high
 
 
-@jit
+@kernel
 def squared_norm(d, mean, spread, sigma, high):
     """Q(sigma), without cancellation; `high` bounds the number of survivors."""
     count = survivors(d, sigma, high)
@@ -119,7 +118,7 @@ def squared_norm(d, mean, spread, sigma, high):
     return count * gap * gap + spread[count - 1]
 
 
-@jit
+@kernel
 def step(row, high, sigma, z, h, law, tableau, work):
     """One collocation step from S to S + h.
 
@@ -196,7 +195,7 @@ def step(row, high, sigma, z, h, law, tableau, work):
     )
 
 
-@jit
+@kernel
 def tied_rest(u, count, law):
     """The size at which `count` equal weights of size u come to rest: 0 if they die.
 
@@ -214,7 +213,7 @@ def tied_rest(u, count, law):
     return 2.0 * crest * math.cos(math.acos(-min(1.0, 1.5 * lam / (g0 * crest))) / 3.0)
 
 
-@jit
+@kernel
 def tied_rate(offset, rest, count, law):
     """du/dt at u = rest + offset, expanded about where it nearly vanishes: the rest, the crest."""
     g0, g1, lam = law
@@ -228,13 +227,13 @@ def tied_rate(offset, rest, count, law):
     return (2.0 / 3.0) * g0 * crest - lam - cubic * left * left * (3.0 * crest + left)
 
 
-@jit
+@kernel
 def tied_left(offset, h, rest):
     """Distance from rest after a step h: logarithmic towards a rest never reached, else linear."""
     return offset * math.exp(-h) if rest > 0.0 else offset * (1.0 - h)
 
 
-@jit
+@kernel
 def tied_step(offset, h, rest, count, law, tableau):
     """Time in which equal weights come closer to rest by a step h, and its error."""
     A, errors, start = tableau
@@ -252,7 +251,7 @@ def tied_step(offset, h, rest, count, law, tableau):
     return h * duration, abs(h * error)
 
 
-@jit
+@kernel
 def record(path, point, t, sigma, z, offset):
     """Keep a point of a path, if there is room for it."""
     if point < path.shape[1]:
@@ -263,7 +262,7 @@ def record(path, point, t, sigma, z, offset):
         path[4, point] = offset
 
 
-@jit
+@kernel
 def tied_path(t, sigma, z, count, law, tolerance, tableau, path, points):
     """The end of `row_path`: equal weights alone, followed to rest with their size as the
     independent variable (E diverges, so S is of no use). sigma stays what it was."""
@@ -302,9 +301,11 @@ def tied_path(t, sigma, z, count, law, tolerance, tableau, path, points):
     return points + 1, rejected, evaluations
 
 
-@jit
-def row_path(row, top, law, tolerance, tableau, path, work):
+@kernel
+def row_path(row, top, start, law, tolerance, tableau, path, work):
     """Follow one row until only its equal largest weights are left and at rest, or all are dead.
+
+    It starts at sigma = top, z = start, which is 1 over the unit of sigma and d.
 
     `path` (5, capacity) takes, as far as they fit: t, sigma, z, the length of the step from there
     and, for equal weights alone, their distance from rest (the length is then for `tied_left`).
@@ -319,13 +320,13 @@ def row_path(row, top, law, tolerance, tableau, path, work):
     tied = survivors(d, 5e-324, d.size)  # weights equal to the largest
     t = 0.0
     sigma = top
-    z = 1.0
+    z = start
     count = survivors(d, sigma, d.size)
     if count == 0:
         record(path, 0, t, 0.0, 1.0, 0.0)
         return 1, 0, 0
-    rate = abs(g1 * squared_norm(d, mean, spread, sigma, count) - g0) / lam
-    h = 0.01 * min(sigma, 1.0 / max(rate, 1e-300))
+    rate = abs(g1 * squared_norm(d, mean, spread, sigma, count) / (z * z) - g0) / lam
+    h = 0.01 * min(sigma, z / max(rate, 1e-300))
     while True:
         if count == tied:
             rest = tied_rest(sigma / z, count, law)
@@ -363,21 +364,21 @@ def row_path(row, top, law, tolerance, tableau, path, work):
 
 
 @parallel
-def all_paths(d, mean, spread, top, law, tolerance, tableau, path, counts):
+def all_paths(d, mean, spread, top, start, law, tolerance, tableau, path, counts):
     """`row_path` for every row; counts[i] = points, rejected steps, evaluations."""
     stages = tableau[1].size
     for i in nb.prange(d.shape[0]):
         work = np.empty((5 + stages, stages))
         row = (d[i], mean[i], spread[i])
         points, rejected, evaluations = row_path(
-            row, top[i], law, tolerance, tableau, path[i], work
+            row, top[i], start[i], law, tolerance, tableau, path[i], work
         )
         counts[i, 0] = points
         counts[i, 1] = rejected
         counts[i, 2] = evaluations
 
 
-@jit
+@kernel
 def part_step(row, path, j, h, count, rest, law, tableau, work):
     """sigma, z, elapsed time and its inverse derivative after the part h of step j of a path."""
     sigma, z, offset = path[1, j], path[2, j], path[4, j]
@@ -390,13 +391,13 @@ def part_step(row, path, j, h, count, rest, law, tableau, work):
     return sigma, sigma / (rest + left), duration, slope
 
 
-@jit
+@kernel
 def rest_of(path, last):
     """Size of the largest weight at the end of a path."""
     return path[1, last] / path[2, last]
 
 
-@jit
+@kernel
 def within_step(row, t, path, j, rest, law, tableau, work):
     """(sigma, z) at a time t inside step j of a path: the shorter step that takes t − t_j."""
     count = survivors(row[0], path[1, j], row[0].size)
@@ -506,7 +507,7 @@ def measure(d, mean, spread, sigma, z, l1, l2, l4, nonzeros):
             l4[k, i] = fourth
 
 
-@jit
+@kernel
 def speed(row, high, sigma, z, law):
     """Largest |dW_ik/dt| of a row. It is linear in |W_ik|, so the ends of the survivors decide."""
     d, mean, spread = row
@@ -519,7 +520,7 @@ def speed(row, high, sigma, z, law):
     return max(largest, abs(growth * ((sigma - d[count - 1]) / z) - lam))
 
 
-@jit
+@kernel
 def speeds(row, path, points, law, after, before):
     """Speed at every point of a path, and just before it (before an extinction there)."""
     d = row[0]
@@ -532,7 +533,7 @@ def speeds(row, path, points, law, after, before):
         after[j] = speed(row, high, sigma, z, law)
 
 
-@jit
+@kernel
 def speed_crossing(row, path, points, j, limit, law, tableau):
     """Time within step j at which the speed crosses a limit that its ends lie on two sides of."""
     stages = tableau[1].size

@@ -18,9 +18,10 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numba.extending import get_cython_function_address
 
+from flow.kernels.compiling import kernel
 from flow.kernels.threads import parallel
 
 POWER_ITERATIONS = 8
@@ -73,7 +74,7 @@ BLAS = {
 """The routines by dtype."""
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def gram_lower(blas, A, out):
     """Lower triangle of out = A Aᵀ, A : (n, k) with unit column stride; the rest is untouched."""
     flags = np.empty(2, np.uint8)
@@ -90,7 +91,7 @@ def gram_lower(blas, A, out):
     )  # fmt: skip
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def multiply(blas, alpha, A, B, beta, out):
     """out ← α A B + β out; every array with unit column stride. At β = 0 out is not read."""
     flags = np.empty(1, np.uint8)
@@ -116,7 +117,7 @@ def slices(m: int) -> int:
     return max(2, min(4, m // 1024))
 
 
-@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
+@kernel(forceinline=True, fastmath={"reassoc", "nsz", "contract"})
 def _row_total(row):
     """Sum and sum of squares."""
     total = 0.0
@@ -127,7 +128,7 @@ def _row_total(row):
     return total, squared
 
 
-@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
+@kernel(forceinline=True, fastmath={"reassoc", "nsz", "contract"})
 def _radial_rate(C, W):
     """C·W/‖W‖²; zero for a zero row."""
     along = 0.0
@@ -138,7 +139,7 @@ def _radial_rate(C, W):
     return along / squared if squared > 0.0 else 0.0
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _take_radial(C, W):
     """Make C perpendicular to W; returns ρ."""
     rho = _radial_rate(C, W)
@@ -148,7 +149,7 @@ def _take_radial(C, W):
     return rho
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _take_radial_of(i, C, W, radial):
     radial[i] += _take_radial(C[i], W[i])
 
@@ -164,7 +165,7 @@ _BAND = 32
 """Rows per task of the element-wise passes: what is mirrored stays in the first cache."""
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _mirror_band(a, strength, grams):
     """G, the sum of `grams`, and φ(G) from the lower triangle, for the rows of band a."""
     G, phi = grams[0], grams[1]
@@ -182,7 +183,7 @@ def _mirror_band(a, strength, grams):
                 phi[j, i] = f
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _sum_band(a, strength, grams, pull, squares, radial):
     """The coupling of the rows of band a, and −ρ_i on the diagonal of φ."""
     G, phi = grams[0], grams[1]
@@ -202,7 +203,7 @@ def _sum_band(a, strength, grams, pull, squares, radial):
 # they call is compiled once for both ways to run it.
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _dense_task(phase, task, blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
     m, parts = W.shape[1], grams.shape[0]
     width = (m + parts - 1) // parts
@@ -234,7 +235,7 @@ def dense_interference(blas, W, strength, grams, alpha, beta, out, pull, squares
             )  # fmt: skip
 
 
-@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
+@kernel(forceinline=True, fastmath={"reassoc", "nsz", "contract"})
 def _dot(x, y):
     total = 0.0
     for j in range(x.size):
@@ -242,7 +243,7 @@ def _dot(x, y):
     return total
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def dense_top_eigenvalue(G, pull, u, v):
     """Power-iteration estimate of the top eigenvalue of G among rows that overlap with another.
 
@@ -272,7 +273,7 @@ def dense_top_eigenvalue(G, pull, u, v):
 # Sparse ------------------------------------------------------------------------------------------
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def index_neurons(start, column, fill, neuron_start, neuron_row, neuron_entry):
     """For each neuron, which rows hold it, ascending, and at which entry (a counting sort).
 
@@ -301,7 +302,7 @@ _BLOCK = 256
 """Rows whose drift is accumulated at once: their slice of φ stays in the second cache."""
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _rectify(row, strength):
     """row ← strength·ReLU(row); returns the largest."""
     largest = 0.0
@@ -311,13 +312,13 @@ def _rectify(row, strength):
     return largest
 
 
-@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
+@kernel(forceinline=True, fastmath={"reassoc", "nsz", "contract"})
 def _add_scaled(out, factor, x, begin, end):
     for j in range(end - begin):
         out[j] += factor * x[begin + j]
 
 
-@njit(cache=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nsz", "contract"})
+@kernel(forceinline=True, fastmath={"reassoc", "nsz", "contract"})
 def _any_above(x, size, threshold):
     count = 0
     for j in range(size):
@@ -353,7 +354,7 @@ class SparseScratch(NamedTuple):
         )  # fmt: skip
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _live_of_row(i, start, column, W, row_live, row_neuron, row_weight):
     p = start[i]
     for e in range(start[i], start[i + 1]):
@@ -363,7 +364,7 @@ def _live_of_row(i, start, column, W, row_live, row_neuron, row_weight):
     row_live[i] = p
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _live_of_neuron(k, neuron_start, neuron_row, neuron_entry, W, live, live_row, live_weight):
     p = neuron_start[k]
     for q in range(neuron_start[k], neuron_start[k + 1]):
@@ -374,7 +375,7 @@ def _live_of_neuron(k, neuron_start, neuron_row, neuron_entry, W, live, live_row
     live[k] = p
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _couple_row(
     i, start, neuron_start, row_live, row_neuron, row_weight, live, live_row, live_weight,
     strength, phi, largest, pull, squares, radial,
@@ -399,7 +400,7 @@ def _couple_row(
     radial[i] = rho
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _drift_of_group(
     group, neuron_start, neuron_row, neuron_entry, live, live_row, live_weight, largest, cursor,
     threshold, phi, alpha, beta, out, outside_count, outside_row, outside_value,
@@ -451,7 +452,7 @@ def _drift_of_group(
                         outside_count[k] += 1
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _sparse_task(
     phase, task, start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
     alpha, beta, out, pull, squares, radial, outside_count, outside_row, outside_value,
@@ -503,7 +504,7 @@ def sparse_interference(
             )  # fmt: skip
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def sparse_top_eigenvalue(start, column, W, pull, u, v, t):
     """The same estimate as :func:`dense_top_eigenvalue`, from W(Wᵀv).
 
@@ -540,7 +541,7 @@ def sparse_top_eigenvalue(start, column, W, pull, u, v, t):
     return top
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def select_entries(
     start, column, W, C, threshold, outside_row, outside_column, outside_value,
     new_start, new_column, new_W, new_C,
@@ -568,7 +569,7 @@ def select_entries(
     new_start[start.size - 1] = position
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def late_revivals(lam, h, outside_row, outside_value, row_error):
     """Charge each row for weights outside the layout whose force passed λ within the step."""
     p = 0

@@ -29,15 +29,16 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from flow.kernels.compiling import kernel
 from flow.kernels.threads import parallel
 
 FAILED = 1e300
 """Row error that stands for "this step is too long to be solved"; the driver shortens it."""
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _phi(x):
     """φ₁, φ₂, φ₃ of x, with φ_k(x) = Σ_j x^j/(j+k)!."""
     if abs(x) < 1.0:
@@ -55,7 +56,7 @@ def _phi(x):
     return phi1, phi2, (phi2 - 0.5) / x
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _relaxation(z, s, fraction):
     """η(fraction) = w₀ η(0) + w₁ q(0) + w₂ q(1/2) + w₃ q(1) for η' = −z η + s q, q quadratic."""
     phi1, phi2, phi3 = _phi(-z * fraction)
@@ -70,7 +71,7 @@ def _relaxation(z, s, fraction):
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _quadrature(b, fraction):
     """∫₀^fraction e^(−bσ) p(σ) dσ = w₀ p(0) + w₁ p(1/2) + w₂ p(1), exact for p quadratic."""
     decay = math.exp(-b * fraction)
@@ -85,7 +86,7 @@ def _quadrature(b, fraction):
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _two_scalars(h, pieces, g0, g1, q0, q1, q2, q3, q4):
     """Integrate (y, S) over h for Q(S) = q0 + q1 S + … + q4 S⁴; returns y, S, solved.
 
@@ -142,7 +143,7 @@ def _two_scalars(h, pieces, g0, g1, q0, q1, q2, q3, q4):
     return y, S, True
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _difference(E, norm, speed, y, S, y_other, S_other):
     """How far apart two solutions (y, S) put the row, as a norm."""
     return 0.5 * abs(math.log(y_other / y)) * norm + E * abs(S_other - S) * math.sqrt(speed)
@@ -153,7 +154,7 @@ def _difference(E, norm, speed, y, S, y_other, S_other):
 _REDUCTION = {"reassoc", "nsz", "contract"}
 
 
-@njit(cache=True, error_model="numpy", forceinline=True, fastmath=_REDUCTION)
+@kernel(forceinline=True, fastmath=_REDUCTION)
 def _moments(W, D, scale, lam, begin, end):
     """Q(0), half its slope, and Σ x'² at S = 0."""
     q = 0.0
@@ -170,7 +171,7 @@ def _moments(W, D, scale, lam, begin, end):
     return q, slope, speed
 
 
-@njit(cache=True, error_model="numpy", forceinline=True, fastmath=_REDUCTION)
+@kernel(forceinline=True, fastmath=_REDUCTION)
 def _squared_norms(W, D, scale, lam, S, begin, end):
     """Q(S/2), Q(S), Q'(S), and Σ v⁴ over the weights that reached zero before S."""
     half = 0.5 * S
@@ -196,7 +197,7 @@ def _squared_norms(W, D, scale, lam, S, begin, end):
     return q_half, q_full, 2.0 * slope, kinks
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _write_row(W, D, scale, lam, E, S, begin, end, out):
     for k in range(begin, end):
         w = W[k]
@@ -217,7 +218,7 @@ KINK = 0.01
 """Error of the quartic for a truncated parabola v²(S_k − S)₊² of unit size, at a typical S_k."""
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
     """E, S over a step h, ‖W_i‖² after it, and an estimate of the row's error (a norm).
 
@@ -280,7 +281,7 @@ def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
 # The body of a parallel loop is one call, as in flow/kernels/interference.py.
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _advance_row(
     i, start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, row_error,
     mu, nu, gamma_tilde, C0, previous,
@@ -321,7 +322,7 @@ def advance_rows(
         )  # fmt: skip
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _add_drift_error_of(i, start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_error):
     squared = 0.0
     defect = 0.0
@@ -348,7 +349,7 @@ def add_drift_error(start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_err
         )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _soft_threshold_row(i, start, W, D, rho, h, g0, g1, lam, out):
     squared = 0.0
     for k in range(start[i], start[i + 1]):
@@ -390,7 +391,7 @@ class RowSums(NamedTuple):
         return cls(*(np.zeros(n) for _ in cls._fields))
 
 
-@njit(cache=True, error_model="numpy", forceinline=True, fastmath=_REDUCTION)
+@kernel(forceinline=True, fastmath=_REDUCTION)
 def _powers(W, begin, end):
     """‖W‖₁, ‖W‖₂², ‖W‖₄⁴ and the number of non-zeros of a row."""
     l1 = 0.0
@@ -407,7 +408,7 @@ def _powers(W, begin, end):
     return l1, squared, fourth, nonzeros
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _speed(w, c, growth, lam):
     """|dW/dt| of one weight, the right one at zero."""
     if w == 0.0:
@@ -415,7 +416,7 @@ def _speed(w, c, growth, lam):
     return abs(growth * w - c - (lam if w > 0.0 else -lam))
 
 
-@njit(cache=True, error_model="numpy", forceinline=True, fastmath=_REDUCTION)
+@kernel(forceinline=True, fastmath=_REDUCTION)
 def _dissipation(W, C, growth, lam, begin, end):
     total = 0.0
     for k in range(begin, end):
@@ -424,7 +425,7 @@ def _dissipation(W, C, growth, lam, begin, end):
     return total
 
 
-@njit(cache=True, error_model="numpy", forceinline=True, fastmath={*_REDUCTION, "nnan"})
+@kernel(forceinline=True, fastmath={*_REDUCTION, "nnan"})
 def _largest_speed(W, C, growth, lam, begin, end):
     """For weights without NaN."""
     largest = 0.0
@@ -433,7 +434,7 @@ def _largest_speed(W, C, growth, lam, begin, end):
     return largest
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _sum_row(
     i, start, W, C, rho, g0, g1, lam,
     out_l1, out_squared_norm, out_l4, out_nonzeros, out_violation, out_dissipation,

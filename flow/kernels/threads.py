@@ -22,6 +22,7 @@ from typing import Any, SupportsIndex
 import numba
 from threadpoolctl import ThreadpoolController
 
+from flow.kernels.compiling import kernel
 from flow.kernels.cores import usable_cores
 
 IDLE_SPINS = "1000"
@@ -109,8 +110,8 @@ class ParallelKernel:
 
     def __init__(self, function: Callable[..., None]) -> None:
         functools.update_wrapper(self, function)
-        self.with_threads = numba.njit(cache=True, error_model="numpy", parallel=True)(function)
-        self.serial = numba.njit(cache=True, error_model="numpy")(_renamed(function))
+        self.with_threads: Any = kernel(function, parallel=True)
+        self.serial: Any = kernel(_renamed(function))
 
     def __call__(self, *arguments: Any) -> None:
         """Call it."""

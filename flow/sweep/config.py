@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -21,7 +22,7 @@ from typing import Any
 from flow.cli.flags import InputError as InputError
 from flow.cli.flags import nearest
 from flow.sweep.forces import force_set
-from flow.sweep.runs import FORCE_PARAMETERS, PARAMETERS, Run
+from flow.sweep.runs import FORCE_PARAMETERS, LARGEST_WHOLE, PARAMETERS, Run, shown
 
 RATIOS = {"m": "m_over_n", "lam": "lam_sqrt_m_over_c", "seed": "seeds"}
 """What may stand for a parameter."""
@@ -53,8 +54,9 @@ def read_config(config: Config) -> tuple[list[Run], str]:
         where = f"in {path}: "
         found = _from_table(table, where)
     elif isinstance(config, Mapping):
-        text, where = repr(dict(config)), ""
+        where = ""
         found = _from_table(config, where)
+        text = repr(dict(config))  # which Python refuses for the longest of whole numbers
     else:
         found, where = list(config), ""
         if not all(isinstance(run, Run) for run in found):
@@ -146,7 +148,12 @@ def _values(key: str, value: Any, where: str) -> Sequence[Any]:
     if key == "seeds" and isinstance(value, int) and not isinstance(value, bool):
         if value < 1:
             raise InputError(
-                f"{where}seeds: expected a number of seeds >= 1 or a list, got {value!r}"
+                f"{where}seeds: expected a number of seeds >= 1 or a list, got {shown(value)}"
+            )
+        if value > LARGEST:
+            raise InputError(
+                f"{where}seeds: expected at most {LARGEST:,} seeds, got {shown(value)}; one seed "
+                f"of that value is seeds = [...]"
             )
         return range(value)
     if isinstance(value, Mapping):
@@ -158,15 +165,20 @@ def _values(key: str, value: Any, where: str) -> Sequence[Any]:
 
 
 def _log_range(key: str, value: Mapping[str, Any], where: str) -> list[float]:
-    shape = f"{where}{key}: expected {{ from = A, to = B, log_steps = N }} with A, B > 0 and N >= 2"
+    shape = (
+        f"{where}{key}: expected {{ from = A, to = B, log_steps = N }} with A, B > 0, a ratio of B "
+        f"to A that a float holds, and 2 <= N <= {LARGEST:,}"
+    )
     if set(value) != {"from", "to", "log_steps"}:
         raise InputError(f"{shape}, got the keys {', '.join(map(str, value)) or 'none'}")
     low, high, steps = value["from"], value["to"], value["log_steps"]
     numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (low, high))
     whole = isinstance(steps, int) and not isinstance(steps, bool)
-    if not (numbers and whole and 0 < low < math.inf and 0 < high < math.inf and steps >= 2):
-        raise InputError(f"{shape}, got {dict(value)}")
-    ratio = high / low
+    ends = numbers and all(0 < x <= sys.float_info.max for x in (low, high))
+    ratio = high / low if ends else math.nan
+    if not (0.0 < ratio < math.inf and whole and 2 <= steps <= LARGEST):
+        got = ", ".join(f"{name} = {shown(number)}" for name, number in value.items())
+        raise InputError(f"{shape}, got {got}")
     # Ten digits: the same numbers, and so the same hashes, whatever the machine's pow rounds to.
     return [float(f"{low * ratio ** (k / (steps - 1)):.10g}") for k in range(steps)]
 
@@ -199,8 +211,12 @@ def _run(given: dict[str, Any], where: str) -> Run:
 
 def _neurons(n: Any, ratio: Any) -> int:
     known = isinstance(ratio, int | float) and not isinstance(ratio, bool)
-    if not known or not isinstance(n, int) or not 0 < ratio * n < math.inf:
-        raise ValueError(f"m_over_n: expected a number > 0, got {ratio!r} at n = {n!r}")
+    sizes = known and isinstance(n, int) and 0 < n <= LARGEST_WHOLE and 0 < ratio <= LARGEST_WHOLE
+    if not sizes:
+        raise ValueError(
+            f"m_over_n: expected a number > 0, got {shown(ratio)} at n = {shown(n)}; neither may "
+            f"be above {LARGEST_WHOLE}"
+        )
     m = round(n * ratio)
     if not math.isclose(m, n * ratio, rel_tol=1e-9):
         raise ValueError(

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -166,16 +167,34 @@ def ratios(parameters: Mapping[str, Any]) -> dict[str, float | None]:
     return {"m_over_n": float(f"{m / n:.9g}"), "lam_sqrt_m_over_c": coupling}
 
 
+LARGEST_WHOLE = 2**63 - 1
+"""What a column of whole numbers holds in SQLite, and an index in NumPy."""
+
+
 def _whole(name: str, value: Any, low: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name}: expected a whole number >= {low}, got {value!r}")
+        raise ValueError(f"{name}: expected a whole number >= {low}, got {shown(value)}")
+    if value > LARGEST_WHOLE:
+        raise ValueError(
+            f"{name}: expected at most {LARGEST_WHOLE}, which the file of a sweep can hold, got a "
+            f"number of {value.bit_length()} bits"
+        )
 
 
 def _number(name: str, value: Any) -> float:
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (known and math.isfinite(value) and value >= 0.0):
-        raise ValueError(f"{name}: expected a finite number >= 0, got {value!r}")
-    return float(value)
+    number = math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):  # a whole number that no float holds
+            number = float(value)
+    if not (math.isfinite(number) and number >= 0.0):
+        raise ValueError(f"{name}: expected a finite number >= 0, got {shown(value)}")
+    return number
+
+
+def shown(value: Any) -> str:
+    """A value as it is written, but a very long whole number, which Python may refuse to write."""
+    long = isinstance(value, int) and value.bit_length() > 1024
+    return f"a whole number of {value.bit_length()} bits" if long else repr(value)
 
 
 # Results -----------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ class Store:
                     (
                         outcome.status != "REFUSED",  # which was no attempt
                         outcome.status,
-                        outcome.message,
+                        _text(outcome.message),
                         outcome.finished,
                         *(_without_nan(values[name]) for name in RESULTS),
                         outcome.seconds,
@@ -262,6 +262,11 @@ def _marks(names: Sequence[str]) -> str:
 
 def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _text(value: str) -> str:
+    """What SQLite can hold of a text: bytes of a path that are no UTF-8 are written as escapes."""
+    return value.encode(errors="backslashreplace").decode()
 
 
 def _now() -> str:

@@ -18,7 +18,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 _START = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
@@ -32,6 +32,10 @@ _READY = "ready"
 _TRIES = 8
 """Starts that may fail in a row before a worker is given up: one that is killed while it starts
 fails, so a few are bad luck."""
+_CUT_SHORT = (EOFError, pickle.UnpicklingError)
+"""What reading from a process raises that died, before an answer or within one."""
+_GRACE = 5.0
+"""Seconds that a process which has closed its pipe may take to exit by itself."""
 
 
 class WorkerLost(Exception):
@@ -145,8 +149,8 @@ class Workers:
                 process = fresh
         try:
             done, value = pickle.load(_pipe(process.stdout))
-        except Exception:  # cut short by its death, or something that cannot be read here
-            code = _end(process)
+        except Exception as error:  # cut short by its death, or something that cannot be read here
+            code = _end(process, grace=_GRACE if isinstance(error, _CUT_SHORT) else 0.0)
             fresh = self._replace(k, process)
             task.future.set_exception(WorkerLost(f"the process that ran it {_death(code)}"))
             return fresh
@@ -172,9 +176,9 @@ class Workers:
                 _send(process, pickle.dumps(sys.path))
                 if pickle.load(_pipe(process.stdout)) == _READY:
                     return process
-            except (EOFError, OSError, pickle.UnpicklingError):
+            except (OSError, *_CUT_SHORT):
                 pass
-            code = _end(process)
+            code = _end(process, grace=_GRACE)
         if not self._closed:
             self._broken = (
                 f"expected worker processes that start, got {_TRIES} in a row that did not (the "
@@ -220,8 +224,13 @@ def _send(process: subprocess.Popen[bytes], message: bytes) -> None:
     pipe.flush()
 
 
-def _end(process: subprocess.Popen[bytes]) -> int:
-    """Kill the process if it lives, and close its pipes; its exit code."""
+def _end(process: subprocess.Popen[bytes], grace: float = 0.0) -> int:
+    """Kill the process if it lives after `grace` seconds, and close its pipes; its exit code.
+
+    One that exits closes its pipe first: killed in between, it would not tell its own exit code.
+    """
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(grace)
     process.kill()
     for pipe in (process.stdin, process.stdout):
         with contextlib.suppress(OSError):
@@ -257,9 +266,23 @@ def serve() -> None:
         try:
             function, arguments, keywords = pickle.loads(call)
             result = pickle.dumps((True, function(*arguments, **keywords)))
+        except SystemExit as error:
+            _exit(error.code)
         except Exception as error:
             result = pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
         _answer(answers, result)
+
+
+def _exit(code: str | int | None) -> NoReturn:
+    """What sys.exit does, but at once: a shutdown of Python would wait for `_listen`, and abort."""
+    if isinstance(code, int | None):
+        status = code or 0
+    else:
+        sys.stderr.write(f"{code}\n")
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _listen(calls: queue.SimpleQueue[bytes]) -> None:

@@ -168,9 +168,9 @@ def _save_steps(save_at: Iterable[float] | None, rate: float, steps: int) -> lis
 
 def _precision(dtype: np.dtype) -> AbstractContextManager[Any]:
     """float64 in JAX for the call where the weights are; never for the process."""
-    import jax
+    from flow.accelerator.settings import own_settings
 
-    return jax.enable_x64(dtype == np.float64)
+    return own_settings(double=dtype == np.float64)
 
 
 # When to look ------------------------------------------------------------------------------------

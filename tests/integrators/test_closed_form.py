@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import mpmath
 import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import integrate, special
 
@@ -384,3 +385,61 @@ def test_ten_million_weights_follow_the_universal_law():
     law = p / np.sqrt([q(v) for v in x])
     np.testing.assert_allclose(seen["l1"][:, 0] / math.sqrt(m), law, rtol=3e-3)
     np.testing.assert_allclose(seen["nonzeros"][:, 0] / m, 2 * tail, rtol=1e-2)
+
+
+def logistic(W0, t, g0, g1):
+    """W(t) with λ = 0 to 40 digits: ‖W‖² is logistic, and the direction is kept."""
+    with mpmath.workdps(40):
+        row = [mpmath.mpf(w) for w in W0.tolist()]
+        square, g0 = sum(w * w for w in row), mpmath.mpf(g0)
+        decay = mpmath.exp(-2 * g0 * t)
+        z = mpmath.sqrt(decay + g1 * square * ((1 - decay) / g0 if g0 else 2 * t))
+        return np.array([float(w / z) for w in row])
+
+
+@given(
+    weights(n=(1, 1)),
+    log_uniform(1e-300, 1e300),
+    log_uniform(1e-6, 1e3),
+    st.sampled_from([1.0, 0.3, 0.0, -0.5]),
+    log_uniform(1e-3, 1e3),
+)
+def test_rows_of_every_scale_that_float64_has_follow_the_logistic_law(W, scale, t, g0, g1):
+    W = W * scale
+    rows = exact(W, (g0, g1, 0.0))
+    expected = logistic(W[0], t, g0, g1)
+    # g₀ t is rounded before its exponential is taken
+    bound = 1e-14 + 4e-16 * abs(g0) * t
+    np.testing.assert_allclose(rows.weights(t)[0], expected, rtol=bound, atol=1e-306)
+    np.testing.assert_allclose(
+        rows.observables([t])["l1"][0, 0], math.fsum(np.abs(expected)), rtol=bound, atol=1e-305
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-165, 1e160, 1e300])
+def test_a_row_whose_square_float64_cannot_hold_comes_to_unit_length(scale):
+    W0 = np.array([[0.6, 0.8]]) * scale
+    run = flow.integrate([flow.FeatureBenefit()], W0, t_end=400.0, backend="exact")
+    assert run.status is flow.Status.REACHED_T_END
+    np.testing.assert_allclose(run.final, [[0.6, 0.8]], rtol=1e-14)
+    np.testing.assert_allclose(run.observables.l2[-1], 1.0, rtol=1e-14)
+
+
+@given(
+    weights(n=(1, 1), m=(2, 6)),
+    log_uniform(1e-250, 1e-20),
+    log_uniform(1e-30, 1e-3),
+)
+def test_small_rows_under_a_smaller_lambda_come_to_unit_length_in_their_direction(W, scale, share):
+    # λ takes away λ/g₀ of a weight before it has grown, and after that nothing: so much is known.
+    rows = exact(W * scale, (1.0, 1.0, share * scale))
+    left = np.sign(W) * np.maximum(np.abs(W) - share, 0.0)
+    assume(np.abs(W).max() > 3.0 * share)
+    np.testing.assert_allclose(
+        rows.weights(700.0), left / np.linalg.norm(left), rtol=1e-8, atol=1e-8 + 1e3 * scale
+    )
+
+
+def test_rows_too_large_for_an_l1_flow_are_one_sentence():
+    with pytest.raises(RuntimeError, match="rescale W0 and the coefficients towards 1"):
+        exact(np.array([[6e159, 8e159]]), (1.0, 1.0, 0.1))

@@ -200,3 +200,30 @@ def test_a_config_may_begin_with_a_byte_order_mark(tmp_path):
     path.write_text("n = 4\nm = 6\nlam = 0.1\nseeds = 1\n", encoding="utf-8-sig")
     runs, _ = read_config(path)
     assert runs == [Run(n=4, m=6, lam=0.1, seed=0)]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seeds": [2**63]}, "seed: expected at most 9223372036854775807"),
+        ({"seeds": [10**5000]}, "seed: expected at most"),
+        ({"seeds": 2**70}, r"seeds: expected at most 1,000,000 seeds.*seeds = \[...\]"),
+        ({"seeds": -(10**5000)}, "seeds: expected a number of seeds >= 1"),
+        ({"n": 2**64}, "n: expected at most"),
+        ({"m": 2**63}, "m: expected at most"),
+        ({"max_steps": 10**30}, "max_steps: expected at most"),
+        ({"lam": 10**400}, "lam: expected a finite number >= 0, got a whole number of 1329 bits"),
+        ({"lam": {"from": 10**400, "to": 10**401, "log_steps": 2}}, "that a float holds"),
+        ({"lam": {"from": 1e-300, "to": 1e300, "log_steps": 3}}, "that a float holds"),
+        ({"lam": {"from": 1e300, "to": 1e-300, "log_steps": 3}}, "that a float holds"),
+        ({"lam": {"from": 0.1, "to": 1.0, "log_steps": 10**30}}, "N <= 1,000,000"),
+        ({"n": 10**400, "m": None, "m_over_n": 1.0}, "m_over_n: expected a number > 0"),
+        ({"m": None, "m_over_n": 1e300}, "m_over_n: expected a number > 0"),
+        ({"m": 10**700, "lam": None, "lam_sqrt_m_over_c": 1.0}, "m: expected at most"),
+    ],
+)
+def test_numbers_that_no_column_and_no_float_holds_are_one_line(values, message):
+    grid = {"n": 4, "m": 4, "lam": 0.1, **values}
+    with pytest.raises(InputError, match=message) as refused:
+        read_config({key: value for key, value in grid.items() if value is not None})
+    assert "\n" not in str(refused.value)

@@ -128,3 +128,21 @@ def test_outcomes_written_are_outcomes_read(tmp_path_factory, statuses):
     for r, s in zip(runs, statuses, strict=True):
         assert states[r.hash()] == (s, s == "STATIONARY", int(s != "REFUSED"))
     assert sorted(row["status"] for row in load(file).rows) == sorted(statuses)
+
+
+def test_whole_numbers_up_to_the_limit_of_the_file_come_back_as_they_were(tmp_path):
+    file = tmp_path / "a.sqlite"
+    store = Store(file)
+    store.add([Run(n=4, m=4, lam=0.1, seed=2**63 - 1, max_steps=2**63 - 1)], "")
+    store.close()
+    (row,) = load(file).rows
+    assert row["seed"] == row["max_steps"] == 2**63 - 1
+
+
+def test_a_message_with_bytes_that_are_no_text_is_kept_with_escapes(tmp_path):
+    file, run_ = tmp_path / "a\udcff.sqlite", Run(n=4, m=4, lam=0.1)
+    store = Store(file)
+    store.add([run_], "")
+    store.write([Outcome(hash=run_.hash(), status="ERROR", message="no file 'a\udcff'")])
+    store.close()
+    assert [row["message"] for row in load(file).rows] == ["no file 'a\\udcff'"]

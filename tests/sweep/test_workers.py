@@ -47,6 +47,9 @@ def test_a_worker_that_dies_fails_its_own_call_and_is_replaced():
             lost.result()
         with pytest.raises(WorkerLost, match="exit code 7"):
             pool.submit(os._exit, 7).result()
+        for status, code in ((3, 3), (None, 0), ("a sentence", 1)):
+            with pytest.raises(WorkerLost, match=f"ended with exit code {code}$"):
+                pool.submit(sys.exit, status).result()
         idle = pool.submit(os.getpid).result()
         os.kill(idle, signal.SIGKILL)
         time.sleep(0.1)

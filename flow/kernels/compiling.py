@@ -1,0 +1,83 @@
+"""How kernels are compiled, and where the code is kept: a speed-up that no run depends on.
+
+Numba keeps compiled code in ``NUMBA_CACHE_DIR``, beside the sources or in the user's cache folder,
+and stops where none of them can be written or a file in them is damaged. Here the first gives a
+warning, and both compile again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, partial
+from typing import Any
+
+import numba
+from numba.core.caching import FunctionCache
+
+_REMEDY = "set NUMBA_CACHE_DIR to a folder that can be written"
+
+
+def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Compile a function as a kernel when it is first called; Numba's options besides.
+
+    Division by zero gives infinities, and the code is kept where it can be.
+    """
+    if function is None:
+        return partial(kernel, **options)
+    kept = _can_be_kept()
+    compiled: Any = numba.njit(cache=kept, error_model="numpy", **options)(function)
+    if kept:
+        compiled._cache = KernelCache(compiled.py_func)
+    return compiled
+
+
+@cache
+def _can_be_kept() -> bool:
+    """Whether Numba finds a folder for compiled code; a RuntimeWarning where it does not."""
+
+    def probe() -> None:
+        pass
+
+    try:
+        numba.njit(cache=True)(probe)
+    except RuntimeError:
+        warnings.warn(
+            "expected a folder where compiled code can be kept, got none that can be written: "
+            f"every process compiles anew, for up to a minute; {_REMEDY}",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return False
+    return True
+
+
+class KernelCache(FunctionCache):
+    """Numba's cache of one kernel, whose errors cost a compilation and never a run."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled code for a signature, or None where there is none that can be read."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # unpickling damaged bytes may raise anything
+            with suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep compiled code, if the disk takes it."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _warn_unsaved(str(self.cache_path), error.strerror or str(error))
+
+
+@cache
+def _warn_unsaved(folder: str, reason: str) -> None:
+    warnings.warn(
+        f"expected room for compiled code, got {folder} ({reason}): it will be compiled again in "
+        f"the next process; {_REMEDY}",
+        RuntimeWarning,
+        stacklevel=4,
+    )

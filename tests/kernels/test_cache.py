@@ -1,0 +1,105 @@
+"""Compiled kernels are kept where they can be; no run depends on it."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests import ROOT
+
+COMPILE = """
+from flow.kernels.exact import tied_rest
+print(tied_rest(0.9, 1, (1.0, 1.0, 0.1)))
+"""
+RUN = """
+import numpy as np, flow
+F = [flow.FeatureBenefit(), flow.Interference(), flow.Regularization(0.05)]
+print(flow.integrate(F, flow.gaussian_init(4, 6, seed=0)).status.name)
+"""
+REST = 2.0 / np.sqrt(3.0) * np.cos(np.arccos(-0.15 * np.sqrt(3.0)) / 3.0)
+
+
+def fresh(code, root, **environment):
+    """What a fresh process says on standard output and error, with `root` as the checkout."""
+    done = subprocess.run(
+        [sys.executable, "-W", "always::RuntimeWarning", "-c", code],
+        env={**os.environ, "PYTHONPATH": str(root), **environment},
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), done.stderr
+
+
+def without_a_cache(tmp_path):
+    """A checkout and an environment in which nothing can be written, whoever the user is."""
+    root = tmp_path / "checkout"
+    shutil.copytree(ROOT / "flow", root / "flow", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("flow", "flow/kernels"):
+        (root / folder / "__pycache__").touch()  # a file where a folder should be
+    file = tmp_path / "file"
+    file.touch()
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"), str(file / "below"))
+    return root, temporary, {**nowhere, "TMPDIR": str(temporary)}
+
+
+def test_without_a_place_to_keep_them_kernels_compile_with_one_warning(tmp_path):
+    root, temporary, nowhere = without_a_cache(tmp_path)
+    said, warned = fresh(COMPILE, root, **nowhere)
+    assert float(said) == pytest.approx(REST, rel=1e-14)
+    assert warned.count("RuntimeWarning") == 1
+    assert "set NUMBA_CACHE_DIR to a folder that can be written" in warned
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.long
+def test_without_a_place_to_keep_its_kernels_a_run_is_what_it_is(tmp_path):
+    root, _, nowhere = without_a_cache(tmp_path)
+    said, warned = fresh(RUN, root, **nowhere)
+    assert said == "STATIONARY"
+    assert warned.count("RuntimeWarning") == 1
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A folder with compiled code."""
+    folder = tmp_path_factory.mktemp("kept")
+    fresh(COMPILE, ROOT, NUMBA_CACHE_DIR=str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"\x00garbage" * 40],
+    ids=["empty", "truncated", "garbage"],
+)
+def test_damaged_files_of_the_cache_are_compiled_again(kept, tmp_path, ending, damage):
+    shutil.copytree(kept, tmp_path / "cache")
+    (file,) = (tmp_path / "cache").rglob(f"exact.tied_rest-*.{ending}")
+    good = file.read_bytes()
+    file.write_bytes(damage(good))
+    said, warned = fresh(COMPILE, ROOT, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert float(said) == pytest.approx(REST, rel=1e-14)
+    assert "Warning" not in warned
+    assert len(file.read_bytes()) == len(good)  # and mended
+
+
+def test_a_cache_that_stops_taking_files_is_one_warning(tmp_path):
+    # From the import on, a file stands where the folder of the cache was.
+    code = COMPILE.replace(
+        "print", "import shutil; shutil.rmtree(place); open(place, 'w').close()\nprint"
+    )
+    code = f"place = {str(tmp_path / 'cache')!r}\n{code}"
+    code += "from flow.kernels.exact import tied_left\ntied_left(1.0, 0.1, 0.0)\n"
+    said, warned = fresh(code, ROOT, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert float(said) == pytest.approx(REST, rel=1e-14)
+    assert warned.count("RuntimeWarning") == 1
+    assert "will be compiled again" in warned
