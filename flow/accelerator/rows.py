@@ -302,9 +302,9 @@ def _solve_rows(
     """
     p = _pulls(W, D, scale, lam)
     q0, slope, speed = _moments(W, p, lam)
-    still = (speed == 0.0) & (q0 == 0.0)
-    linear = jnp.broadcast_to(g1 == 0.0, q0.shape)
-    wanted = ~(still | linear)
+    # Zero, or so small that its square is; or without a quadratic part.
+    linear = ((speed == 0.0) & (q0 == 0.0)) | (g1 == 0.0)
+    wanted = ~linear
     slope = 2.0 * slope
     nought = jnp.zeros_like(q0)
 
@@ -361,7 +361,7 @@ def _solve_rows(
     free = jnp.where(linear, g0, 0.0)
     free_S = h * phi_functions(-free * h)[0]
     E = jnp.where(solved, E, jnp.where(linear, jnp.exp(free * h), 1.0))
-    S = jnp.where(solved, end.S, jnp.where(linear, free_S, jnp.where(still, h, 0.0)))
+    S = jnp.where(solved, end.S, jnp.where(linear, free_S, 0.0))
     error = jnp.where(solved, error, jnp.where(wanted, FAILED, 0.0))
     return _Rows(E, S, jnp.where(solved, E * E * end.q_full, 0.0), error, end.guess)
 
@@ -381,7 +381,7 @@ def _solve_rows_jvp(primals: Any, tangents: Any) -> tuple[_Rows, _Rows]:
         q = jnp.stack([q0, 2.0 * slope, c2, c3, c4])
         y, S = _smooth_two_scalars(h, g0, g1, q, wanted)
         E = 1.0 / jnp.sqrt(y)
-        free = (g1 == 0.0) & (rows.error < FAILED)
+        free = ~wanted & (rows.error < FAILED)
         rate = jnp.where(free, g0, 0.0)
         return (
             jnp.where(wanted, E, jnp.where(free, jnp.exp(rate * h), 1.0)),

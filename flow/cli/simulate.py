@@ -390,10 +390,12 @@ def _integrate(
     Ctrl-C and its like end it after the step that is being made, and a second one at once; what was
     reached is saved, and a file that is being written is written to its end.
     """
+    from flow.driver.progress import compiling_said
     from flow.results.status import Status
 
+    said = compiling_said(not setup.options.output.quiet)
     try:
-        with interruptions.waiting():
+        with said, interruptions.waiting():
             sim = _simulation(setup, names, _Keeper(setup.options, out, interruptions))
             if interruptions.received is None:
                 with suppress(KeyboardInterrupt):

@@ -21,13 +21,14 @@ def rest_time(problem: Problem, flow: ExactFlow, t: float) -> float:
     """Flow time from which the run is at rest, but not before t; infinity if it never is."""
     start, tolerance = problem.options.t_start, 0.999 * problem.tolerance
     while True:
-        rest = flow.stationary_time(tolerance)
-        if not math.isfinite(rest):
+        slow = flow.stationary_times(tolerance)
+        for rest in slow:
+            certificate = certify_rest(problem.forces, flow.weights(rest), problem.tolerance)
+            # A row that passes close by a saddle is as slow as one at rest, for a while.
+            if not certificate.unstable or certificate.residual <= certificate.rounding:
+                return max(start + rest, t)
+        if not slow or not math.isfinite(slow[-1]):
             return math.inf
-        certificate = certify_rest(problem.forces, flow.weights(rest), problem.tolerance)
-        # A row that passes close by a saddle is as slow as one at rest, for a while.
-        if not certificate.unstable or certificate.residual <= certificate.rounding:
-            return max(start + rest, t)
         tolerance = 0.1 * min(tolerance, certificate.residual)
 
 

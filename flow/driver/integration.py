@@ -10,6 +10,7 @@ import numpy as np
 
 from flow.defaults import DEFAULT_RTOL, Backend
 from flow.driver.problem import RunOptions, make_problem
+from flow.driver.progress import compiling_said
 from flow.driver.simulation import Callback, Simulation
 from flow.forces import Force
 from flow.integrators.schemes import Scheme
@@ -97,6 +98,7 @@ def integrate(
         first_step=first_step, stationarity_tol=stationarity_tol, max_steps=max_steps,
         max_seconds=max_seconds, threads=threads,
     )  # fmt: skip
-    sim = Simulation._started(make_problem(forces, W0, options), callback, film, metadata, mesh)
-    sim.run(options.t_end, progress=progress)
-    return sim.trajectory()
+    with compiling_said(progress):
+        sim = Simulation._started(make_problem(forces, W0, options), callback, film, metadata, mesh)
+        sim.run(options.t_end, progress=progress)
+        return sim.trajectory()

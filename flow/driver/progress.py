@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
+
+from flow.kernels.compiling import announced
 
 if TYPE_CHECKING:
     from flow.driver.engine import Engine
@@ -39,3 +43,12 @@ class Progress:
         """Take the bar away."""
         if self._bar is not None:
             self._bar.close()
+
+
+def compiling_said(on: bool) -> AbstractContextManager[None]:
+    """If `on`, one line on standard error where kernels must be compiled, which takes a while."""
+    return announced(_say_compiling) if on else nullcontext()
+
+
+def _say_compiling() -> None:
+    print("compiling the kernels, once: about 10 s", file=sys.stderr, flush=True)  # noqa: T201

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from flow.driver.threads import run_settings
 from flow.forces import Force
 from flow.initial import check_weights
 from flow.integrators.schemes import SCHEMES, Scheme
+from flow.kernels.compiling import work_clock
 from flow.results.status import Status
 from flow.results.trajectory import Trajectory
 
@@ -103,11 +103,11 @@ class Simulation:
         """Place a checked problem."""
         if mesh is not None and problem.backend != "diffrax":
             raise ValueError(f"expected backend 'diffrax' with mesh, got {problem.backend!r}")
-        began = time.perf_counter()
+        began = work_clock()
         with run_settings(problem.W0.size, problem.threads):
             engine = make_engine(problem, mesh)
         self._take(engine, callback, metadata, mesh, _film(film, problem))
-        self._seconds = time.perf_counter() - began
+        self._seconds = work_clock() - began
 
     @classmethod
     def _started(
@@ -318,7 +318,7 @@ class Simulation:
                 "expected a callback to read, branch, set forces or W, got one that steps; step a "
                 "branch instead"
             )
-        began = time.perf_counter()
+        began = work_clock()
         bar = Progress(progress, self.t, until)
         self._stepping = True
         try:
@@ -339,7 +339,7 @@ class Simulation:
             self._engine.end(Ending(Status.INTERRUPTED, f"interrupted at t = {self.t:g}"))
         finally:
             self._stepping = False
-            self._seconds += time.perf_counter() - began
+            self._seconds += work_clock() - began
             bar.close()
         return False
 

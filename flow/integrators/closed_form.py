@@ -141,13 +141,13 @@ class ExactFlow:
         times: Floats = ordered[np.searchsorted(d, self._top[row] - size)]
         return times
 
-    def stationary_time(self, tolerance: float, t_max: float = np.inf) -> float:
-        """Earliest time up to t_max at which every |dW_ik/dt| ≤ tolerance; inf if there is none.
+    def stationary_times(self, tolerance: float) -> list[float]:
+        """Times from which on every |dW_ik/dt| ≤ tolerance for a while, increasing.
 
-        A row that passes close enough by a saddle (nearly equal largest weights) counts while it
-        is there.
+        The last is that of rest, if the flow comes to rest. A row that passes close enough by a
+        saddle (nearly equal largest weights, or all of them small) is as slow there.
 
-        tolerance : a speed, ≥ 0; t_max : flow time.
+        tolerance : a speed, ≥ 0.
         """
         if not tolerance >= 0.0:
             raise ValueError(f"expected tolerance >= 0, got {tolerance}; pass a speed")
@@ -155,9 +155,7 @@ class ExactFlow:
         for i in range(len(self._W0)):
             search = self._closed_below_speed if self._closed else self._path_below_speed
             common = _intersect(common, search(i, tolerance))
-            if not common or common[0][0] > t_max:
-                return float("inf")
-        return common[0][0]
+        return [begin for begin, _ in common]
 
     # States at given times: along the path of each row, or in closed form where g₁ or λ is 0.
 
@@ -178,7 +176,7 @@ class ExactFlow:
                 )  # fmt: skip
             if self._counts[:, 0].min() < 0:
                 i = int(self._counts[:, 0].argmin())
-                raise RuntimeError(
+                raise ValueError(
                     f"expected row {i} to reach its end, got steps too small to continue with "
                     f"(g0, g1, lam) = {self._law}; rescale W0 and the coefficients towards 1"
                 )

@@ -7,13 +7,16 @@ warning, and both compile again.
 
 from __future__ import annotations
 
+import threading
+import time
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from typing import Any
 
 import numba
+from numba.core import event
 from numba.core.caching import FunctionCache
 
 _REMEDY = "set NUMBA_CACHE_DIR to a folder that can be written"
@@ -81,3 +84,52 @@ def _warn_unsaved(folder: str, reason: str) -> None:
         RuntimeWarning,
         stacklevel=4,
     )
+
+
+# How long it takes -------------------------------------------------------------------------------
+
+
+class _Compilations(threading.local, event.Listener):
+    """Times what this thread compiles; what is compiled on the way to a kernel is part of it."""
+
+    depth = 0
+    began = 0.0
+    seconds = 0.0
+    say: Callable[[], None] | None = None
+
+    def on_start(self, event: Any) -> None:  # noqa: ARG002
+        self.depth += 1
+        if self.depth == 1:
+            self.began = time.perf_counter()
+            if self.say is not None:
+                say, self.say = self.say, None
+                say()
+
+    def on_end(self, event: Any) -> None:  # noqa: ARG002
+        self.depth -= 1
+        if self.depth == 0:
+            self.seconds += time.perf_counter() - self.began
+
+
+_compilations = _Compilations()
+event.register("numba:compile", _compilations)
+
+
+def compile_seconds() -> float:
+    """Seconds for which this thread has compiled so far."""
+    return _compilations.seconds
+
+
+def work_clock() -> float:
+    """Wall-clock time in seconds that stands still while this thread compiles."""
+    return time.perf_counter() - _compilations.seconds
+
+
+@contextmanager
+def announced(say: Callable[[], None]) -> Iterator[None]:
+    """Call `say` once, before the first compilation of this thread inside, if there is one."""
+    before, _compilations.say = _compilations.say, say
+    try:
+        yield
+    finally:
+        _compilations.say = before

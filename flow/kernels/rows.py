@@ -227,8 +227,8 @@ def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
     if g1 == 0.0:
         return math.exp(g0 * h), h * _phi(-g0 * h)[0], 0.0, 0.0
     q0, slope, speed = _moments(W, D, scale, lam, begin, end)
-    if speed == 0.0 and q0 == 0.0:
-        return 1.0, h, 0.0, 0.0
+    if speed == 0.0 and q0 == 0.0:  # zero, or so small that its square is
+        return math.exp(g0 * h), h * _phi(-g0 * h)[0], 0.0, 0.0
     slope *= 2.0
     y, S, solved = _two_scalars(h, np.int64(1), g0, g1, q0, slope, speed, 0.0, 0.0)
     if not (0.0 < S < 1e100):

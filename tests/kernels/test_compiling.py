@@ -103,3 +103,36 @@ def test_a_cache_that_stops_taking_files_is_one_warning(tmp_path):
     assert float(said) == pytest.approx(REST, rel=1e-14)
     assert warned.count("RuntimeWarning") == 1
     assert "will be compiled again" in warned
+
+
+TIMED = """
+import time
+from flow.kernels.compiling import announced, compile_seconds, work_clock
+from flow.kernels.exact import tied_rate, tied_rest
+
+said = []
+earlier, before, whole = compile_seconds(), work_clock(), time.perf_counter()
+with announced(lambda: said.append("compiling")):
+    tied_rest(0.9, 1, (1.0, 1.0, 0.1))
+    took, first = compile_seconds() - earlier, len(said)
+    tied_rate(0.1, 0.9, 1, (1.0, 1.0, 0.1))
+    assert len(said) == first
+    tied_rest(0.8, 1, (1.0, 1.0, 0.1))
+worked, whole = work_clock() - before, time.perf_counter() - whole
+assert worked <= whole - took + 1e-9
+print(len(said), took > 0.0)
+"""
+
+
+def test_compiling_is_said_once_and_is_no_work(tmp_path):
+    """In the process that compiles; the next one loads what was compiled and says nothing."""
+    assert fresh(TIMED, ROOT, NUMBA_CACHE_DIR=str(tmp_path))[0] == "1 True"
+    assert fresh(TIMED, ROOT, NUMBA_CACHE_DIR=str(tmp_path))[0] == "0 False"
+
+
+@pytest.mark.long
+def test_the_first_command_says_that_it_compiles_and_the_next_does_not(tmp_path):
+    command = "from flow.cli.simulate import main; main(['--n', '4', '--m', '6', '--t-end', '1'])"
+    first, second = (fresh(command, ROOT, NUMBA_CACHE_DIR=str(tmp_path))[1] for _ in range(2))
+    assert first.count("compiling the kernels, once") == 1
+    assert second == ""
