@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from benchmarks import accelerator, precision, speed, sweep
+from benchmarks import accelerator, neighbours, precision, speed, sweep
 from benchmarks.findings.noise.figure4 import ends
 from benchmarks.tables import markdown, provenance
 from flow.results.files import written_aside
@@ -25,6 +25,7 @@ BENCHMARKS = {
     "growth": speed.growth,
     "startup": speed.startup,
     "exact": speed.exact,
+    "neighbours": neighbours.neighbours,
     "sweep": sweep.sweep,
     "noise": ends,
     "accelerator": accelerator.accelerator,
@@ -40,8 +41,8 @@ def main(
     """Measure speed beside error.
 
     Args:
-        benchmarks: any of kernel, whole, precision, adamw, growth, startup, exact, sweep,
-            noise, accelerator, ensemble.
+        benchmarks: any of kernel, whole, precision, adamw, growth, startup, exact,
+            neighbours, sweep, noise, accelerator, ensemble.
         fast: small sizes and few seeds, to see that it works.
         out: JSON file; tables measured before and not asked for now are kept.
     """
