@@ -45,7 +45,8 @@ _this = _ThisThread()
 _lock = threading.Lock()
 _running = 0
 """Threads of the program that are in a run."""
-_limiter: Any = None
+_blas_threads: list[int] = []
+"""What each BLAS had before the first of them came in."""
 _team = threading.Lock()
 """Held by the kernel that uses many threads: some layers abort when two do."""
 _forked = False
@@ -69,24 +70,24 @@ def compute_with(threads: int) -> Iterator[None]:
 
 
 def _enter() -> None:
-    global _running, _limiter
+    global _running, _blas_threads
     _this.runs += 1
     if _this.runs == 1:
         with _lock:
             if _running == 0:
-                _limiter = _libraries().limit(limits=1, user_api="blas")
+                _blas_threads = [library.get_num_threads() for library in _blas()]
+                _set_blas_threads([1] * len(_blas_threads))
             _running += 1
 
 
 def _leave() -> None:
-    global _running, _limiter
+    global _running
     _this.runs -= 1
     if _this.runs == 0:
         with _lock:
             _running -= 1
             if _running == 0:
-                _limiter.restore_original_limits()
-                _limiter = None
+                _set_blas_threads(_blas_threads)
         if _this.numba_threads is not None:
             numba.set_num_threads(_this.numba_threads)
             _this.numba_threads = None
@@ -220,19 +221,30 @@ def _layer_started() -> bool:
 
 
 @cache
-def _libraries() -> ThreadpoolController:
-    """Looking for libraries takes a millisecond; setting their threads a few microseconds."""
-    return ThreadpoolController()
+def _blas() -> list[Any]:
+    """Looking for the libraries takes a millisecond; setting their threads a few microseconds."""
+    return [
+        library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"
+    ]
+
+
+def _set_blas_threads(counts: list[int]) -> None:
+    """For each BLAS of this process.
+
+    threadpoolctl leaves OpenBLAS to the thread of the program that set it first, and does nothing
+    for others. Here whoever comes first sets it, and whoever leaves last sets it back.
+    """
+    for library, count in zip(_blas(), counts, strict=True):
+        getattr(library, "_real_set_num_threads", library.set_num_threads)(count)
 
 
 def _after_fork() -> None:
     """A child has none of its parent's other threads, nor what they were in the middle of."""
-    global _forked, _lock, _team, _running, _limiter
+    global _forked, _lock, _team, _running
     _lock, _team = threading.Lock(), threading.Lock()
+    if _running > 0 and _this.runs == 0:
+        _set_blas_threads(_blas_threads)
     _running = min(_this.runs, 1)
-    if _running == 0 and _limiter is not None:
-        _limiter.restore_original_limits()
-        _limiter = None
     _forked = _forked or _layer_started()
 
 

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_info, threadpool_limits
 
-from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
+from flow import FeatureBenefit, Interference, Regularization, gaussian_init
 from flow.forces import sum_forces, summarize
 from flow.integrators.field import DENSE_ABOVE, REVIVAL_MARGIN, SPARSE_BELOW, Field
-from flow.integrators.schemes import ProximalChebyshev, chebyshev_stages
+from flow.integrators.schemes import chebyshev_stages
 from flow.kernels.interference import slices
 from tests.strategies import seeds, weights
 
@@ -126,23 +125,3 @@ def test_a_layout_that_loses_neurons_keeps_weights_and_drift_in_their_places(dea
     expected = -Interference(1.3).rate(W)
     kept = W != 0
     np.testing.assert_allclose(drift_everywhere(field, state)[kept], expected[kept], atol=1e-14)
-
-
-class Watched(ProximalChebyshev):
-    """Notes the number of BLAS threads at every step."""
-
-    def propose(self, field, state, h, rtol):
-        seen.append({p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"})
-        return super().propose(field, state, h, rtol)
-
-
-seen: list = []
-
-
-def test_blas_runs_one_thread_inside_and_what_the_user_had_set_after():
-    with threadpool_limits(limits=2, user_api="blas"):
-        before = threadpool_info()
-        integrate(FORCES, gaussian_init(4, 4, seed=0), t_end=1.0, scheme=Watched())
-        assert threadpool_info() == before
-    assert seen
-    assert all(threads == {1} for threads in seen)

@@ -6,6 +6,7 @@ import pkgutil
 import subprocess
 import sys
 import textwrap
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
@@ -13,12 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import flow.integrators.closed_form
 import flow.kernels
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
-from flow.integrators.schemes import ProximalEuler
+from flow.integrators.schemes import ProximalChebyshev, ProximalEuler
 from flow.kernels import cores
 from flow.kernels.threads import (
     ParallelKernel,
@@ -129,13 +130,66 @@ def test_runs_in_threads_are_right_and_leave_numba_and_blas_as_they_were():
     assert (threadpool_info(), numba.get_num_threads()) == before
 
 
+def blas_threads() -> set[int]:
+    """How many threads the libraries of BLAS have now."""
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+class BlasSeen(ProximalChebyshev):
+    """Notes the number of BLAS threads at every step."""
+
+    def propose(self, field, state, h, rtol):
+        seen.append(blas_threads())
+        return super().propose(field, state, h, rtol)
+
+
+seen: list = []
+
+
+def test_blas_has_one_thread_inside_whatever_thread_runs_and_whoever_set_it_before():
+    def run():
+        integrate(FORCES, gaussian_init(4, 4, seed=0), t_end=1.0, scheme=BlasSeen())
+
+    def overlapping():
+        """The first in is not the last out."""
+        first, second = threading.Event(), threading.Event()
+
+        def early():
+            with compute_with(1):
+                first.set()
+                second.wait(60)
+
+        def late():
+            first.wait(60)
+            with compute_with(1):
+                second.set()
+                helper.join()
+                run()
+
+        helper = threading.Thread(target=early)
+        helper.start()
+        late()
+
+    seen.clear()
+    for limits in (None, 2):
+        with threadpool_limits(limits=limits, user_api="blas"), ThreadPoolExecutor(1) as pool:
+            before = blas_threads()
+            for job in (run, overlapping):
+                job()
+                assert blas_threads() == before
+                pool.submit(job).result()
+                assert blas_threads() == before
+    assert seen
+    assert all(threads == {1} for threads in seen)
+
+
 @several
 @pytest.mark.parametrize("layer", ["omp", "workqueue", "default"])
 def test_runs_in_threads_are_right_on_every_threading_layer(layer):
     said = in_a_fresh_process(
         """
         from concurrent.futures import ThreadPoolExecutor
-        from threadpoolctl import threadpool_info
+        from threadpoolctl import threadpool_info, threadpool_limits
         from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 
         def job(seed):
