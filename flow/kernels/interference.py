@@ -18,10 +18,10 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 from numba.extending import get_cython_function_address
 
 from flow.kernels.compiling import kernel
+from flow.kernels.loops import run_tasks
 from flow.kernels.threads import parallel
 
 POWER_ITERATIONS = 8
@@ -155,10 +155,9 @@ def _take_radial_of(i, C, W, radial):
 
 
 @parallel
-def take_radial(C, W, radial):
+def take_radial(loop, C, W, radial):
     """The same for every row of C, W : (n, m), added to what radial : (n,) holds."""
-    for i in prange(W.shape[0]):
-        _take_radial_of(np.int64(i), C, W, radial)
+    run_tasks(loop, _take_radial_of, W.shape[0], (C, W, radial))
 
 
 _BAND = 32
@@ -197,14 +196,12 @@ def _sum_band(a, strength, grams, pull, squares, radial):
         phi[i, i] = -rho
 
 
-# Parallel loops: their body is one call, their passes are the turns of an outer loop, and the
-# number of the task is made a signed integer, which it is not where threads share the loop. So the
-# work on a parallel loop, the dearest part of compilation, is done once for all passes, and what
-# they call is compiled once for both ways to run it.
+# Kernels that are tasks of several kinds take the kind as a phase, so that their arguments are
+# packed and unpacked by one piece of code.
 
 
 @kernel(forceinline=True)
-def _dense_task(phase, task, blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
+def _dense_task(task, phase, blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
     m, parts = W.shape[1], grams.shape[0]
     width = (m + parts - 1) // parts
     columns = slice(task * width, (task + 1) * width)
@@ -219,7 +216,7 @@ def _dense_task(phase, task, blas, W, strength, grams, alpha, beta, out, pull, s
 
 
 @parallel
-def dense_interference(blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
+def dense_interference(loop, blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
     """out ← α C + β out, C = φ(G) W − ρ W, for W : (n, m), and its :class:`Coupling`.
 
     grams : (slices(m), n, n); on return the first holds G, the second φ(G) with −ρ_i on its
@@ -228,11 +225,10 @@ def dense_interference(blas, W, strength, grams, alpha, beta, out, pull, squares
     parts, bands = grams.shape[0], (W.shape[0] + _BAND - 1) // _BAND
     for phase in range(4):
         tasks = parts if phase == 0 or phase == 3 else bands
-        for task in prange(tasks):
-            _dense_task(
-                phase, np.int64(task), blas, W, strength, grams, alpha, beta, out,
-                pull, squares, radial,
-            )  # fmt: skip
+        run_tasks(
+            loop, _dense_task, tasks,
+            (phase, blas, W, strength, grams, alpha, beta, out, pull, squares, radial),
+        )  # fmt: skip
 
 
 @kernel(forceinline=True, fastmath={"reassoc", "nsz", "contract"})
@@ -454,7 +450,7 @@ def _drift_of_group(
 
 @kernel(forceinline=True)
 def _sparse_task(
-    phase, task, start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
+    task, phase, start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
     alpha, beta, out, pull, squares, radial, outside_count, outside_row, outside_value,
     row_live, row_neuron, row_weight, live, live_row, live_weight, largest, cursor,
 ):  # fmt: skip
@@ -480,7 +476,7 @@ def _sparse_task(
 
 @parallel
 def sparse_interference(
-    start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
+    loop, start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
     alpha, beta, out, pull, squares, radial, outside_count, outside_row, outside_value,
     row_live, row_neuron, row_weight, live, live_row, live_weight, largest, cursor,
 ):  # fmt: skip
@@ -495,13 +491,13 @@ def sparse_interference(
     groups = (width + _GROUP - 1) // _GROUP
     for phase in range(3):
         tasks = n + width if phase == 0 else (n if phase == 1 else groups)
-        for task in prange(tasks):
-            _sparse_task(
-                phase, np.int64(task), start, column, neuron_start, neuron_row, neuron_entry,
-                W, strength, threshold, phi, alpha, beta, out, pull, squares, radial,
-                outside_count, outside_row, outside_value,
-                row_live, row_neuron, row_weight, live, live_row, live_weight, largest, cursor,
-            )  # fmt: skip
+        run_tasks(
+            loop, _sparse_task, tasks,
+            (phase, start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold,
+             phi, alpha, beta, out, pull, squares, radial, outside_count, outside_row,
+             outside_value, row_live, row_neuron, row_weight, live, live_row, live_weight, largest,
+             cursor),
+        )  # fmt: skip
 
 
 @kernel
