@@ -18,7 +18,9 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import get_cython_function_address
+from numba import types
+from numba.core import cgutils
+from numba.extending import get_cython_function_address, intrinsic
 
 from flow.kernels.compiling import kernel
 from flow.kernels.loops import run_tasks
@@ -52,7 +54,7 @@ class Coupling(NamedTuple):
 # SciPy's BLAS directly, on row-major arrays whose rows may be slices of longer ones. The routines
 # are handed to the kernels as arguments, so that compiled kernels can be cached on disk.
 
-_TRANSPOSED, _PLAIN, _UPPER = ord("T"), ord("N"), ord("U")
+_TRANSPOSED, _PLAIN, _UPPER = np.uint8(ord("T")), np.uint8(ord("N")), np.uint8(ord("U"))
 
 
 class Blas(NamedTuple):
@@ -74,38 +76,60 @@ BLAS = {
 """The routines by dtype."""
 
 
-@kernel
-def gram_lower(blas, A, out):
-    """Lower triangle of out = A Aᵀ, A : (n, k) with unit column stride; the rest is untouched."""
-    flags = np.empty(2, np.uint8)
-    flags[0], flags[1] = _UPPER, _TRANSPOSED  # row-major lower is column-major upper
-    sizes = np.empty(4, np.int32)
-    sizes[0], sizes[1] = A.shape
-    sizes[2], sizes[3] = A.strides[0] // A.itemsize, out.strides[0] // out.itemsize
-    factors = np.empty(2, A.dtype)
-    factors[0], factors[1] = 1.0, 0.0
+_intrinsic: Any = intrinsic
+
+
+@_intrinsic
+def _address_of(_typing, value):
+    """Where a number is, for routines that take their arguments by reference."""
+
+    def generate(_context, builder, _signature, values):
+        slot = cgutils.alloca_once_value(builder, values[0])
+        return builder.bitcast(slot, cgutils.voidptr_t)
+
+    return types.voidptr(types.unliteral(value)), generate
+
+
+@_intrinsic
+def _from_element(_typing, array, _index):
+    """Where an array goes on from the element that is so many places after its first."""
+
+    def generate(context, builder, _signature, values):
+        data = context.make_array(array)(context, builder, values[0]).data
+        return builder.bitcast(builder.gep(data, [values[1]]), cgutils.voidptr_t)
+
+    return types.voidptr(array, types.int64), generate
+
+
+@kernel(forceinline=True)
+def gram_lower(blas, A, first, columns, out, start):
+    """Lower triangle of out = A Aᵀ for `columns` columns of A from `first` on; the rest of out,
+    (n, n) from element `start` of its array on, is untouched. Rows are contiguous.
+    """
+    one, zero = A.dtype.type(1.0), A.dtype.type(0.0)
+    rows = np.int32(A.shape[0])
+    # row-major lower is column-major upper
     blas.syrk(
-        flags[0:].ctypes, flags[1:].ctypes, sizes[0:].ctypes, sizes[1:].ctypes,
-        factors[0:].ctypes, A.ctypes, sizes[2:].ctypes,
-        factors[1:].ctypes, out.ctypes, sizes[3:].ctypes,
+        _address_of(_UPPER), _address_of(_TRANSPOSED),
+        _address_of(rows), _address_of(np.int32(columns)),
+        _address_of(one), _from_element(A, first), _address_of(np.int32(A.shape[1])),
+        _address_of(zero), _from_element(out, start), _address_of(rows),
     )  # fmt: skip
 
 
-@kernel
-def multiply(blas, alpha, A, B, beta, out):
-    """out ← α A B + β out; every array with unit column stride. At β = 0 out is not read."""
-    flags = np.empty(1, np.uint8)
-    flags[0] = _PLAIN
-    sizes = np.empty(6, np.int32)
-    sizes[0], sizes[1], sizes[2] = out.shape[1], out.shape[0], A.shape[1]
-    sizes[3], sizes[4] = B.strides[0] // B.itemsize, A.strides[0] // A.itemsize
-    sizes[5] = out.strides[0] // out.itemsize
-    factors = np.empty(2, A.dtype)
-    factors[0], factors[1] = alpha, beta
+@kernel(forceinline=True)
+def multiply(blas, alpha, A, start, B, first, columns, beta, out):
+    """out ← α A B + β out for `columns` columns of B and out from `first` on, with A : (n, n) from
+    element `start` of its array on. Rows are contiguous. At β = 0 out is not read.
+    """
+    plain = _address_of(_PLAIN)
+    rows = np.int32(B.shape[0])
+    width = np.int32(B.shape[1])
     blas.gemm(
-        flags.ctypes, flags.ctypes, sizes[0:].ctypes, sizes[1:].ctypes, sizes[2:].ctypes,
-        factors[0:].ctypes, B.ctypes, sizes[3:].ctypes, A.ctypes, sizes[4:].ctypes,
-        factors[1:].ctypes, out.ctypes, sizes[5:].ctypes,
+        plain, plain, _address_of(np.int32(columns)), _address_of(rows), _address_of(rows),
+        _address_of(B.dtype.type(alpha)), _from_element(B, first), _address_of(width),
+        _from_element(A, start), _address_of(rows),
+        _address_of(B.dtype.type(beta)), _from_element(out, first), _address_of(width),
     )  # fmt: skip
 
 
@@ -139,7 +163,7 @@ def _radial_rate(C, W):
     return along / squared if squared > 0.0 else 0.0
 
 
-@kernel(forceinline=True)
+@kernel(inline="always")
 def _take_radial(C, W):
     """Make C perpendicular to W; returns ρ."""
     rho = _radial_rate(C, W)
@@ -164,7 +188,7 @@ _BAND = 32
 """Rows per task of the element-wise passes: what is mirrored stays in the first cache."""
 
 
-@kernel
+@kernel(inline="always")
 def _mirror_band(a, strength, grams):
     """G, the sum of `grams`, and φ(G) from the lower triangle, for the rows of band a."""
     G, phi = grams[0], grams[1]
@@ -182,7 +206,7 @@ def _mirror_band(a, strength, grams):
                 phi[j, i] = f
 
 
-@kernel(forceinline=True)
+@kernel(inline="always")
 def _sum_band(a, strength, grams, pull, squares, radial):
     """The coupling of the rows of band a, and −ρ_i on the diagonal of φ."""
     G, phi = grams[0], grams[1]
@@ -202,17 +226,21 @@ def _sum_band(a, strength, grams, pull, squares, radial):
 
 @kernel(forceinline=True)
 def _dense_task(task, phase, blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
-    m, parts = W.shape[1], grams.shape[0]
-    width = (m + parts - 1) // parts
-    columns = slice(task * width, (task + 1) * width)
-    if phase == 0:
-        gram_lower(blas, W[:, columns], grams[task])
-    elif phase == 1:
+    n, m, parts = W.shape[0], W.shape[1], grams.shape[0]
+    if phase == 1:
         _mirror_band(task, strength, grams)
     elif phase == 2:
         _sum_band(task, strength, grams, pull, squares, radial)
     else:
-        multiply(blas, alpha, grams[1], W[:, columns], beta, out[:, columns])
+        width = (m + parts - 1) // parts
+        first = task * width
+        columns = m - first if first + width > m else width
+        if columns < 0:
+            first = columns = 0
+        if phase == 0:
+            gram_lower(blas, W, first, columns, grams, task * n * n)
+        else:
+            multiply(blas, alpha, grams, n * n, W, first, columns, beta, out)
 
 
 @parallel
@@ -350,7 +378,7 @@ class SparseScratch(NamedTuple):
         )  # fmt: skip
 
 
-@kernel
+@kernel(inline="always")
 def _live_of_row(i, start, column, W, row_live, row_neuron, row_weight):
     p = start[i]
     for e in range(start[i], start[i + 1]):
@@ -360,7 +388,7 @@ def _live_of_row(i, start, column, W, row_live, row_neuron, row_weight):
     row_live[i] = p
 
 
-@kernel
+@kernel(inline="always")
 def _live_of_neuron(k, neuron_start, neuron_row, neuron_entry, W, live, live_row, live_weight):
     p = neuron_start[k]
     for q in range(neuron_start[k], neuron_start[k + 1]):
@@ -371,7 +399,7 @@ def _live_of_neuron(k, neuron_start, neuron_row, neuron_entry, W, live, live_row
     live[k] = p
 
 
-@kernel(forceinline=True)
+@kernel(inline="always")
 def _couple_row(
     i, start, neuron_start, row_live, row_neuron, row_weight, live, live_row, live_weight,
     strength, phi, largest, pull, squares, radial,
@@ -396,7 +424,7 @@ def _couple_row(
     radial[i] = rho
 
 
-@kernel(forceinline=True)
+@kernel(inline="always")
 def _drift_of_group(
     group, neuron_start, neuron_row, neuron_entry, live, live_row, live_weight, largest, cursor,
     threshold, phi, alpha, beta, out, outside_count, outside_row, outside_value,

@@ -143,7 +143,7 @@ def _two_scalars(h, pieces, g0, g1, q0, q1, q2, q3, q4):
     return y, S, True
 
 
-@kernel
+@kernel(inline="always")
 def _difference(E, norm, speed, y, S, y_other, S_other):
     """How far apart two solutions (y, S) put the row, as a norm."""
     return 0.5 * abs(math.log(y_other / y)) * norm + E * abs(S_other - S) * math.sqrt(speed)
@@ -197,7 +197,7 @@ def _squared_norms(W, D, scale, lam, S, begin, end):
     return q_half, q_full, 2.0 * slope, kinks
 
 
-@kernel
+@kernel(inline="always")
 def _write_row(W, D, scale, lam, E, S, begin, end, out):
     for k in range(begin, end):
         w = W[k]
@@ -218,7 +218,7 @@ KINK = 0.01
 """Error of the quartic for a truncated parabola v²(S_k − S)₊² of unit size, at a typical S_k."""
 
 
-@kernel(forceinline=True)
+@kernel(inline="always")
 def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
     """E, S over a step h, ‖W_i‖² after it, and an estimate of the row's error (a norm).
 
@@ -230,11 +230,11 @@ def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
     if speed == 0.0 and q0 == 0.0:  # zero, or so small that its square is
         return math.exp(g0 * h), h * _phi(-g0 * h)[0], 0.0, 0.0
     slope *= 2.0
-    y, S, solved = _two_scalars(h, np.int64(1), g0, g1, q0, slope, speed, 0.0, 0.0)
+    pieces = int(1.0)  # no literal, for which the callee would be compiled once more
+    y, S, solved = _two_scalars(h, pieces, g0, g1, q0, slope, speed, 0.0, 0.0)
     if not (0.0 < S < 1e100):
         S = h
     kinks = q_half = q_full = guess = c2 = c3 = c4 = cubic2 = cubic3 = E = norm = 0.0
-    pieces = 1
     error = FAILED
     for _ in range(4):
         guess = S
