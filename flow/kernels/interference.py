@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import get_cython_function_address, intrinsic
 
 from flow.kernels.compiling import kernel
@@ -93,6 +94,8 @@ def _address_of(_typing, value):
 @_intrinsic
 def _from_element(_typing, array, _index):
     """Where an array goes on from the element that is so many places after its first."""
+    if array.layout != "C":
+        raise TypingError(f"expected a contiguous array, got {array}")
 
     def generate(context, builder, _signature, values):
         data = context.make_array(array)(context, builder, values[0]).data
