@@ -22,14 +22,20 @@ from numba.core.caching import FunctionCache
 _REMEDY = "set NUMBA_CACHE_DIR to a folder that can be written"
 
 
-def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+def kernel(
+    function: Callable[..., Any] | None = None, *, called_from_c: bool = False, **options: Any
+) -> Any:
     """Compile a function as a kernel when it is first called; Numba's options besides.
 
-    Division by zero gives infinities, and the code is kept where it can be.
+    Division by zero gives infinities, and the code is kept where it can be. Wrappers take a good
+    part of the time to compile: one whose name begins with an underscore can be called from kernels
+    alone, and none but `called_from_c` has one for C.
     """
     if function is None:
-        return partial(kernel, **options)
+        return partial(kernel, called_from_c=called_from_c, **options)
     kept = _can_be_kept()
+    options["no_cfunc_wrapper"] = not called_from_c
+    options["no_cpython_wrapper"] = function.__name__.startswith("_")
     compiled: Any = numba.njit(cache=kept, error_model="numpy", **options)(function)
     if kept:
         compiled._cache = KernelCache(compiled.py_func)

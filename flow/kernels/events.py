@@ -9,30 +9,34 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from flow.kernels.compiling import kernel
+from flow.kernels.loops import run_tasks
 from flow.kernels.threads import parallel
 
 EXTINCTION, REVIVAL = 0, 1
 
 
+@kernel
+def _count_changes_of(i, start, before, after, counts):
+    died = 0
+    revived = 0
+    # No branches: this pass is over every entry at every step, and vectorises.
+    for e in range(start[i], start[i + 1]):
+        w0 = before[e]
+        w1 = after[e]
+        died += ((w0 > 0.0) & ~(w1 > 0.0)) | ((w0 < 0.0) & ~(w1 < 0.0))
+        revived += ((w1 > 0.0) & ~(w0 > 0.0)) | ((w1 < 0.0) & ~(w0 < 0.0))
+    counts[EXTINCTION, i] = died
+    counts[REVIVAL, i] = revived
+
+
 @parallel
 def count_changes(
-    start: np.ndarray, before: np.ndarray, after: np.ndarray, counts: np.ndarray
+    loop: int, start: np.ndarray, before: np.ndarray, after: np.ndarray, counts: np.ndarray
 ) -> None:
     """counts : (2, n), extinctions and revivals of each row. A change of sign is one of each."""
-    for i in prange(start.size - 1):
-        died = 0
-        revived = 0
-        # No branches: this pass is over every entry at every step, and vectorises.
-        for e in range(start[i], start[i + 1]):
-            w0 = before[e]
-            w1 = after[e]
-            died += ((w0 > 0.0) & ~(w1 > 0.0)) | ((w0 < 0.0) & ~(w1 < 0.0))
-            revived += ((w1 > 0.0) & ~(w0 > 0.0)) | ((w1 < 0.0) & ~(w0 < 0.0))
-        counts[EXTINCTION, i] = died
-        counts[REVIVAL, i] = revived
+    run_tasks(loop, _count_changes_of, start.size - 1, (start, before, after, counts))
 
 
 @kernel(forceinline=True, fastmath={"reassoc", "contract"})
@@ -55,8 +59,39 @@ def _time_to_zero(size: float, growth: float, pull: float, h: float) -> float:
     return min(t, h)
 
 
+@kernel
+def _write_changes_of(
+    i, start, before, after, drift_before, drift_after, radial, h, g0, g1, lam, first, entry, delay
+):
+    begin, end = start[i], start[i + 1]
+    dead, born = first[EXTINCTION, i], first[REVIVAL, i]
+    squared = _squared_norm(before, begin, end) + _squared_norm(after, begin, end)
+    growth = g0 - radial[i] - 0.5 * g1 * squared
+    for e in range(begin, end):
+        w0 = before[e]
+        w1 = after[e]
+        if ((w0 > 0.0) == (w1 > 0.0)) & ((w0 < 0.0) == (w1 < 0.0)):
+            continue
+        if w0 != 0.0:
+            mean = 0.5 * (drift_before[e] + drift_after[e])
+            pull = lam + (mean if w0 > 0.0 else -mean)
+            after_start = _time_to_zero(abs(w0), growth, pull, h)
+            entry[dead] = e
+            delay[dead] = after_start
+            dead += 1
+        else:
+            c0 = abs(drift_before[e])
+            c1 = abs(drift_after[e])
+            after_start = h * (lam - c0) / (c1 - c0) if c0 < lam < c1 else 0.0
+        if w1 != 0.0:
+            entry[born] = e
+            delay[born] = after_start
+            born += 1
+
+
 @parallel
 def write_changes(
+    loop: int,
     start: np.ndarray,
     before: np.ndarray,
     after: np.ndarray,
@@ -78,31 +113,11 @@ def write_changes(
     the step; it revives where |C|, taken as linear in time, passes λ, or together with its death
     if it goes straight through zero.
     """
-    for i in prange(start.size - 1):
-        begin, end = start[i], start[i + 1]
-        dead, born = first[EXTINCTION, i], first[REVIVAL, i]
-        squared = _squared_norm(before, begin, end) + _squared_norm(after, begin, end)
-        growth = g0 - radial[i] - 0.5 * g1 * squared
-        for e in range(begin, end):
-            w0 = before[e]
-            w1 = after[e]
-            if ((w0 > 0.0) == (w1 > 0.0)) & ((w0 < 0.0) == (w1 < 0.0)):
-                continue
-            if w0 != 0.0:
-                mean = 0.5 * (drift_before[e] + drift_after[e])
-                pull = lam + (mean if w0 > 0.0 else -mean)
-                after_start = _time_to_zero(abs(w0), growth, pull, h)
-                entry[dead] = e
-                delay[dead] = after_start
-                dead += 1
-            else:
-                c0 = abs(drift_before[e])
-                c1 = abs(drift_after[e])
-                after_start = h * (lam - c0) / (c1 - c0) if c0 < lam < c1 else 0.0
-            if w1 != 0.0:
-                entry[born] = e
-                delay[born] = after_start
-                born += 1
+    run_tasks(
+        loop, _write_changes_of, start.size - 1,
+        (start, before, after, drift_before, drift_after, radial, h, g0, g1, lam, first, entry,
+         delay),
+    )  # fmt: skip
 
 
 @kernel

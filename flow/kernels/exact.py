@@ -29,11 +29,11 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from flow.kernels.compiling import kernel
+from flow.kernels.loops import run_tasks
 from flow.kernels.threads import parallel
 
 SNAP = 256  # with so few survivors a step may not cross an extinction, but lands on it
@@ -62,31 +62,39 @@ def radau(stages: int) -> tuple[NDArray[np.float64], NDArray[np.float64], float]
     return np.ascontiguousarray(matrix), errors, start
 
 
+@kernel
+def _distances_in_block(task, W, largest, out):
+    m = W.shape[1]
+    blocks = (m + BLOCK - 1) // BLOCK
+    i = task // blocks
+    first = (task % blocks) * BLOCK
+    for k in range(first, min(first + BLOCK, m)):
+        out[i, k] = largest[i] - abs(np.float64(W[i, k]))
+
+
 @parallel
-def distances(W, largest, out):
+def distances(loop, W, largest, out):
     """out_ik = a₁ − |W_ik|, exact for all weights above half the largest."""
     n, m = W.shape
-    blocks = (m + BLOCK - 1) // BLOCK
-    for task in nb.prange(n * blocks):
-        i = task // blocks
-        first = (task % blocks) * BLOCK
-        for k in range(first, min(first + BLOCK, m)):
-            out[i, k] = largest[i] - abs(np.float64(W[i, k]))
+    run_tasks(loop, _distances_in_block, n * ((m + BLOCK - 1) // BLOCK), (W, largest, out))
+
+
+@kernel
+def _prefix_moments_of(i, d, mean, spread):
+    average = 0.0
+    squares = 0.0
+    for k in range(d.shape[1]):
+        deviation = d[i, k] - average
+        average += deviation / (k + 1)
+        squares += deviation * (d[i, k] - average)
+        mean[i, k] = average
+        spread[i, k] = squares
 
 
 @parallel
-def prefix_moments(d, mean, spread):
+def prefix_moments(loop, d, mean, spread):
     """Mean of, and sum of squared deviations in, every prefix of the sorted rows of d (Welford)."""
-    n, m = d.shape
-    for i in nb.prange(n):
-        average = 0.0
-        squares = 0.0
-        for k in range(m):
-            deviation = d[i, k] - average
-            average += deviation / (k + 1)
-            squares += deviation * (d[i, k] - average)
-            mean[i, k] = average
-            spread[i, k] = squares
+    run_tasks(loop, _prefix_moments_of, d.shape[0], (d, mean, spread))
 
 
 @kernel
@@ -363,19 +371,26 @@ def row_path(row, top, start, law, tolerance, tableau, path, work):
     return points, rejected + more, evaluations + used
 
 
-@parallel
-def all_paths(d, mean, spread, top, start, law, tolerance, tableau, path, counts):
-    """`row_path` for every row; counts[i] = points, rejected steps, evaluations."""
+@kernel
+def _path_of(i, d, mean, spread, top, start, law, tolerance, tableau, path, counts):
     stages = tableau[1].size
-    for i in nb.prange(d.shape[0]):
-        work = np.empty((5 + stages, stages))
-        row = (d[i], mean[i], spread[i])
-        points, rejected, evaluations = row_path(
-            row, top[i], start[i], law, tolerance, tableau, path[i], work
-        )
-        counts[i, 0] = points
-        counts[i, 1] = rejected
-        counts[i, 2] = evaluations
+    work = np.empty((5 + stages, stages))
+    row = (d[i], mean[i], spread[i])
+    points, rejected, evaluations = row_path(
+        row, top[i], start[i], law, tolerance, tableau, path[i], work
+    )
+    counts[i, 0] = points
+    counts[i, 1] = rejected
+    counts[i, 2] = evaluations
+
+
+@parallel
+def all_paths(loop, d, mean, spread, top, start, law, tolerance, tableau, path, counts):
+    """`row_path` for every row; counts[i] = points, rejected steps, evaluations."""
+    run_tasks(
+        loop, _path_of, d.shape[0],
+        (d, mean, spread, top, start, law, tolerance, tableau, path, counts),
+    )  # fmt: skip
 
 
 @kernel
@@ -418,93 +433,112 @@ def within_step(row, t, path, j, rest, law, tableau, work):
     return sigma, z
 
 
-@parallel
-def states(d, mean, spread, path, counts, times, law, tableau, sigma, z):
-    """sigma and z (k, n) of every row at k times."""
+@kernel
+def _states_of(i, d, mean, spread, path, counts, times, law, tableau, sigma, z):
     stages = tableau[1].size
-    for i in nb.prange(d.shape[0]):
-        work = np.empty((5 + stages, stages))
-        row = (d[i], mean[i], spread[i])
-        last = counts[i, 0] - 1
-        for k in range(times.size):
-            j = np.searchsorted(path[i, 0, : last + 1], times[k], side="right") - 1
-            if j == last or path[i, 0, j] == times[k]:
-                sigma[k, i] = path[i, 1, j]
-                z[k, i] = path[i, 2, j]
-            else:
-                sigma[k, i], z[k, i] = within_step(
-                    row, times[k], path[i], j, rest_of(path[i], last), law, tableau, work
-                )
+    work = np.empty((5 + stages, stages))
+    row = (d[i], mean[i], spread[i])
+    last = counts[i, 0] - 1
+    for k in range(times.size):
+        j = np.searchsorted(path[i, 0, : last + 1], times[k], side="right") - 1
+        if j == last or path[i, 0, j] == times[k]:
+            sigma[k, i] = path[i, 1, j]
+            z[k, i] = path[i, 2, j]
+        else:
+            sigma[k, i], z[k, i] = within_step(
+                row, times[k], path[i], j, rest_of(path[i], last), law, tableau, work
+            )
 
 
 @parallel
-def extinctions(row, path, points, never, law, tableau, out):
-    """Extinction time of every weight of one row, in the order of the sorted d."""
+def states(loop, d, mean, spread, path, counts, times, law, tableau, sigma, z):
+    """sigma and z (k, n) of every row at k times."""
+    run_tasks(
+        loop, _states_of, d.shape[0],
+        (d, mean, spread, path, counts, times, law, tableau, sigma, z),
+    )  # fmt: skip
+
+
+@kernel
+def _extinctions_in_block(task, row, path, points, never, law, tableau, out):
     d = row[0]
     stages = tableau[1].size
     sigmas = path[1, :points]
     tied = survivors(d, 5e-324, d.size)
-    blocks = (d.size + BLOCK - 1) // BLOCK
-    for task in nb.prange(blocks):
-        work = np.empty((5 + stages, stages))
-        for k in range(task * BLOCK, min((task + 1) * BLOCK, d.size)):
-            if k < tied:
-                out[k] = never
-            elif d[k] >= sigmas[0]:
-                out[k] = 0.0
-            else:
-                low, high = 0, points - 1  # the last point still above d_k
-                while high - low > 1:
-                    middle = (low + high) // 2
-                    if sigmas[middle] > d[k]:
-                        low = middle
-                    else:
-                        high = middle
-                count = survivors(d, sigmas[low], d.size)
-                h = sigmas[low] - d[k]
-                _, duration, _, _, _ = step(
-                    row, count, sigmas[low], path[2, low], h, law, tableau, work
-                )
-                out[k] = path[0, low] + duration
+    work = np.empty((5 + stages, stages))
+    for k in range(task * BLOCK, min((task + 1) * BLOCK, d.size)):
+        if k < tied:
+            out[k] = never
+        elif d[k] >= sigmas[0]:
+            out[k] = 0.0
+        else:
+            low, high = 0, points - 1  # the last point still above d_k
+            while high - low > 1:
+                middle = (low + high) // 2
+                if sigmas[middle] > d[k]:
+                    low = middle
+                else:
+                    high = middle
+            count = survivors(d, sigmas[low], d.size)
+            h = sigmas[low] - d[k]
+            _, duration, _, _, _ = step(
+                row, count, sigmas[low], path[2, low], h, law, tableau, work
+            )
+            out[k] = path[0, low] + duration
 
 
 @parallel
-def fill_weights(W0, top, sigma, z, out):
+def extinctions(loop, row, path, points, never, law, tableau, out):
+    """Extinction time of every weight of one row, in the order of the sorted d."""
+    blocks = (out.size + BLOCK - 1) // BLOCK
+    run_tasks(loop, _extinctions_in_block, blocks, (row, path, points, never, law, tableau, out))
+
+
+@kernel
+def _fill_block(task, W0, top, sigma, z, out):
+    m = W0.shape[1]
+    blocks = (m + BLOCK - 1) // BLOCK
+    i = task // blocks
+    first = (task % blocks) * BLOCK
+    for k in range(first, min(first + BLOCK, m)):
+        value = np.float64(W0[i, k])
+        left = sigma[i] - (top[i] - abs(value))
+        if left > 0.0 and value != 0.0:
+            out[i, k] = math.copysign(left / z[i], value)
+        else:
+            out[i, k] = 0.0
+
+
+@parallel
+def fill_weights(loop, W0, top, sigma, z, out):
     """out_ik = sign(W0_ik) max(sigma_i − d_ik, 0) / z_i, in the dtype of W0."""
     n, m = W0.shape
-    blocks = (m + BLOCK - 1) // BLOCK
-    for task in nb.prange(n * blocks):
-        i = task // blocks
-        first = (task % blocks) * BLOCK
-        for k in range(first, min(first + BLOCK, m)):
-            value = np.float64(W0[i, k])
-            left = sigma[i] - (top[i] - abs(value))
-            if left > 0.0 and value != 0.0:
-                out[i, k] = math.copysign(left / z[i], value)
-            else:
-                out[i, k] = 0.0
+    run_tasks(loop, _fill_block, n * ((m + BLOCK - 1) // BLOCK), (W0, top, sigma, z, out))
+
+
+@kernel
+def _measure_row(i, d, mean, spread, sigma, z, l1, l2, l4, nonzeros):
+    for k in range(sigma.shape[0]):
+        count = survivors(d[i], sigma[k, i], d.shape[1])
+        nonzeros[k, i] = count
+        fourth = 0.0
+        if count > 0:
+            gap = sigma[k, i] - mean[i, count - 1]
+            l1[k, i] = count * gap / z[k, i]
+            l2[k, i] = math.sqrt(count * gap * gap + spread[i, count - 1]) / z[k, i]
+            for j in range(count):
+                u = (sigma[k, i] - d[i, j]) / z[k, i]
+                fourth += u * u * u * u
+        else:
+            l1[k, i] = 0.0
+            l2[k, i] = 0.0
+        l4[k, i] = fourth
 
 
 @parallel
-def measure(d, mean, spread, sigma, z, l1, l2, l4, nonzeros):
+def measure(loop, d, mean, spread, sigma, z, l1, l2, l4, nonzeros):
     """The norms and the number of survivors of every row, at k states (k, n)."""
-    times, n = sigma.shape
-    for i in nb.prange(n):
-        for k in range(times):
-            count = survivors(d[i], sigma[k, i], d.shape[1])
-            nonzeros[k, i] = count
-            fourth = 0.0
-            if count > 0:
-                gap = sigma[k, i] - mean[i, count - 1]
-                l1[k, i] = count * gap / z[k, i]
-                l2[k, i] = math.sqrt(count * gap * gap + spread[i, count - 1]) / z[k, i]
-                for j in range(count):
-                    u = (sigma[k, i] - d[i, j]) / z[k, i]
-                    fourth += u * u * u * u
-            else:
-                l1[k, i] = 0.0
-                l2[k, i] = 0.0
-            l4[k, i] = fourth
+    run_tasks(loop, _measure_row, sigma.shape[1], (d, mean, spread, sigma, z, l1, l2, l4, nonzeros))
 
 
 @kernel

@@ -18,10 +18,13 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
-from numba.extending import get_cython_function_address
+from numba import types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.extending import get_cython_function_address, intrinsic
 
 from flow.kernels.compiling import kernel
+from flow.kernels.loops import run_tasks
 from flow.kernels.threads import parallel
 
 POWER_ITERATIONS = 8
@@ -52,7 +55,7 @@ class Coupling(NamedTuple):
 # SciPy's BLAS directly, on row-major arrays whose rows may be slices of longer ones. The routines
 # are handed to the kernels as arguments, so that compiled kernels can be cached on disk.
 
-_TRANSPOSED, _PLAIN, _UPPER = ord("T"), ord("N"), ord("U")
+_TRANSPOSED, _PLAIN, _UPPER = np.uint8(ord("T")), np.uint8(ord("N")), np.uint8(ord("U"))
 
 
 class Blas(NamedTuple):
@@ -74,38 +77,62 @@ BLAS = {
 """The routines by dtype."""
 
 
-@kernel
-def gram_lower(blas, A, out):
-    """Lower triangle of out = A Aᵀ, A : (n, k) with unit column stride; the rest is untouched."""
-    flags = np.empty(2, np.uint8)
-    flags[0], flags[1] = _UPPER, _TRANSPOSED  # row-major lower is column-major upper
-    sizes = np.empty(4, np.int32)
-    sizes[0], sizes[1] = A.shape
-    sizes[2], sizes[3] = A.strides[0] // A.itemsize, out.strides[0] // out.itemsize
-    factors = np.empty(2, A.dtype)
-    factors[0], factors[1] = 1.0, 0.0
+_intrinsic: Any = intrinsic
+
+
+@_intrinsic
+def _address_of(_typing, value):
+    """Where a number is, for routines that take their arguments by reference."""
+
+    def generate(_context, builder, _signature, values):
+        slot = cgutils.alloca_once_value(builder, values[0])
+        return builder.bitcast(slot, cgutils.voidptr_t)
+
+    return types.voidptr(types.unliteral(value)), generate
+
+
+@_intrinsic
+def _from_element(_typing, array, _index):
+    """Where an array goes on from the element that is so many places after its first."""
+    if array.layout != "C":
+        raise TypingError(f"expected a contiguous array, got {array}")
+
+    def generate(context, builder, _signature, values):
+        data = context.make_array(array)(context, builder, values[0]).data
+        return builder.bitcast(builder.gep(data, [values[1]]), cgutils.voidptr_t)
+
+    return types.voidptr(array, types.int64), generate
+
+
+@kernel(forceinline=True)
+def gram_lower(blas, A, first, columns, out, start):
+    """Lower triangle of out = A Aᵀ for `columns` columns of A from `first` on; the rest of out,
+    (n, n) from element `start` of its array on, is untouched. Rows are contiguous.
+    """
+    one, zero = A.dtype.type(1.0), A.dtype.type(0.0)
+    rows = np.int32(A.shape[0])
+    # row-major lower is column-major upper
     blas.syrk(
-        flags[0:].ctypes, flags[1:].ctypes, sizes[0:].ctypes, sizes[1:].ctypes,
-        factors[0:].ctypes, A.ctypes, sizes[2:].ctypes,
-        factors[1:].ctypes, out.ctypes, sizes[3:].ctypes,
+        _address_of(_UPPER), _address_of(_TRANSPOSED),
+        _address_of(rows), _address_of(np.int32(columns)),
+        _address_of(one), _from_element(A, first), _address_of(np.int32(A.shape[1])),
+        _address_of(zero), _from_element(out, start), _address_of(rows),
     )  # fmt: skip
 
 
-@kernel
-def multiply(blas, alpha, A, B, beta, out):
-    """out ← α A B + β out; every array with unit column stride. At β = 0 out is not read."""
-    flags = np.empty(1, np.uint8)
-    flags[0] = _PLAIN
-    sizes = np.empty(6, np.int32)
-    sizes[0], sizes[1], sizes[2] = out.shape[1], out.shape[0], A.shape[1]
-    sizes[3], sizes[4] = B.strides[0] // B.itemsize, A.strides[0] // A.itemsize
-    sizes[5] = out.strides[0] // out.itemsize
-    factors = np.empty(2, A.dtype)
-    factors[0], factors[1] = alpha, beta
+@kernel(forceinline=True)
+def multiply(blas, alpha, A, start, B, first, columns, beta, out):
+    """out ← α A B + β out for `columns` columns of B and out from `first` on, with A : (n, n) from
+    element `start` of its array on. Rows are contiguous. At β = 0 out is not read.
+    """
+    plain = _address_of(_PLAIN)
+    rows = np.int32(B.shape[0])
+    width = np.int32(B.shape[1])
     blas.gemm(
-        flags.ctypes, flags.ctypes, sizes[0:].ctypes, sizes[1:].ctypes, sizes[2:].ctypes,
-        factors[0:].ctypes, B.ctypes, sizes[3:].ctypes, A.ctypes, sizes[4:].ctypes,
-        factors[1:].ctypes, out.ctypes, sizes[5:].ctypes,
+        plain, plain, _address_of(np.int32(columns)), _address_of(rows), _address_of(rows),
+        _address_of(B.dtype.type(alpha)), _from_element(B, first), _address_of(width),
+        _from_element(A, start), _address_of(rows),
+        _address_of(B.dtype.type(beta)), _from_element(out, first), _address_of(width),
     )  # fmt: skip
 
 
@@ -139,7 +166,7 @@ def _radial_rate(C, W):
     return along / squared if squared > 0.0 else 0.0
 
 
-@kernel(forceinline=True)
+@kernel(inline="always")
 def _take_radial(C, W):
     """Make C perpendicular to W; returns ρ."""
     rho = _radial_rate(C, W)
@@ -155,17 +182,16 @@ def _take_radial_of(i, C, W, radial):
 
 
 @parallel
-def take_radial(C, W, radial):
+def take_radial(loop, C, W, radial):
     """The same for every row of C, W : (n, m), added to what radial : (n,) holds."""
-    for i in prange(W.shape[0]):
-        _take_radial_of(np.int64(i), C, W, radial)
+    run_tasks(loop, _take_radial_of, W.shape[0], (C, W, radial))
 
 
 _BAND = 32
 """Rows per task of the element-wise passes: what is mirrored stays in the first cache."""
 
 
-@kernel
+@kernel(inline="always")
 def _mirror_band(a, strength, grams):
     """G, the sum of `grams`, and φ(G) from the lower triangle, for the rows of band a."""
     G, phi = grams[0], grams[1]
@@ -183,7 +209,7 @@ def _mirror_band(a, strength, grams):
                 phi[j, i] = f
 
 
-@kernel(forceinline=True)
+@kernel(inline="always")
 def _sum_band(a, strength, grams, pull, squares, radial):
     """The coupling of the rows of band a, and −ρ_i on the diagonal of φ."""
     G, phi = grams[0], grams[1]
@@ -197,29 +223,31 @@ def _sum_band(a, strength, grams, pull, squares, radial):
         phi[i, i] = -rho
 
 
-# Parallel loops: their body is one call, their passes are the turns of an outer loop, and the
-# number of the task is made a signed integer, which it is not where threads share the loop. So the
-# work on a parallel loop, the dearest part of compilation, is done once for all passes, and what
-# they call is compiled once for both ways to run it.
+# Kernels that are tasks of several kinds take the kind as a phase, so that their arguments are
+# packed and unpacked by one piece of code.
 
 
 @kernel(forceinline=True)
-def _dense_task(phase, task, blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
-    m, parts = W.shape[1], grams.shape[0]
-    width = (m + parts - 1) // parts
-    columns = slice(task * width, (task + 1) * width)
-    if phase == 0:
-        gram_lower(blas, W[:, columns], grams[task])
-    elif phase == 1:
+def _dense_task(task, phase, blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
+    n, m, parts = W.shape[0], W.shape[1], grams.shape[0]
+    if phase == 1:
         _mirror_band(task, strength, grams)
     elif phase == 2:
         _sum_band(task, strength, grams, pull, squares, radial)
     else:
-        multiply(blas, alpha, grams[1], W[:, columns], beta, out[:, columns])
+        width = (m + parts - 1) // parts
+        first = task * width
+        columns = m - first if first + width > m else width
+        if columns < 0:
+            first = columns = 0
+        if phase == 0:
+            gram_lower(blas, W, first, columns, grams, task * n * n)
+        else:
+            multiply(blas, alpha, grams, n * n, W, first, columns, beta, out)
 
 
 @parallel
-def dense_interference(blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
+def dense_interference(loop, blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
     """out ← α C + β out, C = φ(G) W − ρ W, for W : (n, m), and its :class:`Coupling`.
 
     grams : (slices(m), n, n); on return the first holds G, the second φ(G) with −ρ_i on its
@@ -228,11 +256,10 @@ def dense_interference(blas, W, strength, grams, alpha, beta, out, pull, squares
     parts, bands = grams.shape[0], (W.shape[0] + _BAND - 1) // _BAND
     for phase in range(4):
         tasks = parts if phase == 0 or phase == 3 else bands
-        for task in prange(tasks):
-            _dense_task(
-                phase, np.int64(task), blas, W, strength, grams, alpha, beta, out,
-                pull, squares, radial,
-            )  # fmt: skip
+        run_tasks(
+            loop, _dense_task, tasks,
+            (phase, blas, W, strength, grams, alpha, beta, out, pull, squares, radial),
+        )  # fmt: skip
 
 
 @kernel(forceinline=True, fastmath={"reassoc", "nsz", "contract"})
@@ -354,7 +381,7 @@ class SparseScratch(NamedTuple):
         )  # fmt: skip
 
 
-@kernel
+@kernel(inline="always")
 def _live_of_row(i, start, column, W, row_live, row_neuron, row_weight):
     p = start[i]
     for e in range(start[i], start[i + 1]):
@@ -364,7 +391,7 @@ def _live_of_row(i, start, column, W, row_live, row_neuron, row_weight):
     row_live[i] = p
 
 
-@kernel
+@kernel(inline="always")
 def _live_of_neuron(k, neuron_start, neuron_row, neuron_entry, W, live, live_row, live_weight):
     p = neuron_start[k]
     for q in range(neuron_start[k], neuron_start[k + 1]):
@@ -375,7 +402,7 @@ def _live_of_neuron(k, neuron_start, neuron_row, neuron_entry, W, live, live_row
     live[k] = p
 
 
-@kernel(forceinline=True)
+@kernel(inline="always")
 def _couple_row(
     i, start, neuron_start, row_live, row_neuron, row_weight, live, live_row, live_weight,
     strength, phi, largest, pull, squares, radial,
@@ -400,7 +427,7 @@ def _couple_row(
     radial[i] = rho
 
 
-@kernel(forceinline=True)
+@kernel(inline="always")
 def _drift_of_group(
     group, neuron_start, neuron_row, neuron_entry, live, live_row, live_weight, largest, cursor,
     threshold, phi, alpha, beta, out, outside_count, outside_row, outside_value,
@@ -454,7 +481,7 @@ def _drift_of_group(
 
 @kernel(forceinline=True)
 def _sparse_task(
-    phase, task, start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
+    task, phase, start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
     alpha, beta, out, pull, squares, radial, outside_count, outside_row, outside_value,
     row_live, row_neuron, row_weight, live, live_row, live_weight, largest, cursor,
 ):  # fmt: skip
@@ -480,7 +507,7 @@ def _sparse_task(
 
 @parallel
 def sparse_interference(
-    start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
+    loop, start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
     alpha, beta, out, pull, squares, radial, outside_count, outside_row, outside_value,
     row_live, row_neuron, row_weight, live, live_row, live_weight, largest, cursor,
 ):  # fmt: skip
@@ -495,13 +522,13 @@ def sparse_interference(
     groups = (width + _GROUP - 1) // _GROUP
     for phase in range(3):
         tasks = n + width if phase == 0 else (n if phase == 1 else groups)
-        for task in prange(tasks):
-            _sparse_task(
-                phase, np.int64(task), start, column, neuron_start, neuron_row, neuron_entry,
-                W, strength, threshold, phi, alpha, beta, out, pull, squares, radial,
-                outside_count, outside_row, outside_value,
-                row_live, row_neuron, row_weight, live, live_row, live_weight, largest, cursor,
-            )  # fmt: skip
+        run_tasks(
+            loop, _sparse_task, tasks,
+            (phase, start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold,
+             phi, alpha, beta, out, pull, squares, radial, outside_count, outside_row,
+             outside_value, row_live, row_neuron, row_weight, live, live_row, live_weight, largest,
+             cursor),
+        )  # fmt: skip
 
 
 @kernel

@@ -29,9 +29,9 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
 from flow.kernels.compiling import kernel
+from flow.kernels.loops import run_tasks
 from flow.kernels.threads import parallel
 
 FAILED = 1e300
@@ -143,7 +143,7 @@ def _two_scalars(h, pieces, g0, g1, q0, q1, q2, q3, q4):
     return y, S, True
 
 
-@kernel
+@kernel(inline="always")
 def _difference(E, norm, speed, y, S, y_other, S_other):
     """How far apart two solutions (y, S) put the row, as a norm."""
     return 0.5 * abs(math.log(y_other / y)) * norm + E * abs(S_other - S) * math.sqrt(speed)
@@ -197,7 +197,7 @@ def _squared_norms(W, D, scale, lam, S, begin, end):
     return q_half, q_full, 2.0 * slope, kinks
 
 
-@kernel
+@kernel(inline="always")
 def _write_row(W, D, scale, lam, E, S, begin, end, out):
     for k in range(begin, end):
         w = W[k]
@@ -218,7 +218,7 @@ KINK = 0.01
 """Error of the quartic for a truncated parabola v²(S_k − S)₊² of unit size, at a typical S_k."""
 
 
-@kernel(forceinline=True)
+@kernel(inline="always")
 def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
     """E, S over a step h, ‖W_i‖² after it, and an estimate of the row's error (a norm).
 
@@ -230,11 +230,11 @@ def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
     if speed == 0.0 and q0 == 0.0:  # zero, or so small that its square is
         return math.exp(g0 * h), h * _phi(-g0 * h)[0], 0.0, 0.0
     slope *= 2.0
-    y, S, solved = _two_scalars(h, np.int64(1), g0, g1, q0, slope, speed, 0.0, 0.0)
+    pieces = int(1.0)  # no literal, for which the callee would be compiled once more
+    y, S, solved = _two_scalars(h, pieces, g0, g1, q0, slope, speed, 0.0, 0.0)
     if not (0.0 < S < 1e100):
         S = h
     kinks = q_half = q_full = guess = c2 = c3 = c4 = cubic2 = cubic3 = E = norm = 0.0
-    pieces = 1
     error = FAILED
     for _ in range(4):
         guess = S
@@ -278,9 +278,6 @@ def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
     return E, S, E * E * q_full, error
 
 
-# The body of a parallel loop is one call, as in flow/kernels/interference.py.
-
-
 @kernel(forceinline=True)
 def _advance_row(
     i, start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, row_error,
@@ -301,7 +298,7 @@ def _advance_row(
 
 @parallel
 def advance_rows(
-    start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, row_error,
+    loop, start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, row_error,
     mu, nu, gamma_tilde, C0, previous,
 ):  # fmt: skip
     """out = W after time h under the mean drift scale·D and mean radial rates rho : (n,).
@@ -315,11 +312,11 @@ def advance_rows(
     Besides, previous ← μ D + ν previous + γ̃ C0, a line of a Chebyshev recurrence but for μ̃ C;
     an empty `previous` asks for none.
     """
-    for i in prange(start.size - 1):
-        _advance_row(
-            np.int64(i), start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, row_error,
-            mu, nu, gamma_tilde, C0, previous,
-        )  # fmt: skip
+    run_tasks(
+        loop, _advance_row, start.size - 1,
+        (start, W, D, scale, rho, rho0, h, g0, g1, lam, accuracy, out, row_error,
+         mu, nu, gamma_tilde, C0, previous),
+    )  # fmt: skip
 
 
 @kernel
@@ -338,15 +335,15 @@ def _add_drift_error_of(i, start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, 
 
 
 @parallel
-def add_drift_error(start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_error):
+def add_drift_error(loop, start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_error):
     """Add factor·h·‖P − (C0 + C1)/2‖ over the non-zeros, then divide by max(1, ‖W_i‖₂).
 
     The same for the radial rates, rho against (rho0 + rho1)/2, damped as the length is.
     """
-    for i in prange(start.size - 1):
-        _add_drift_error_of(
-            np.int64(i), start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_error
-        )
+    run_tasks(
+        loop, _add_drift_error_of, start.size - 1,
+        (start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_error),
+    )  # fmt: skip
 
 
 @kernel
@@ -362,10 +359,9 @@ def _soft_threshold_row(i, start, W, D, rho, h, g0, g1, lam, out):
 
 
 @parallel
-def soft_threshold_step(start, W, D, rho, h, g0, g1, lam, out):
+def soft_threshold_step(loop, start, W, D, rho, h, g0, g1, lam, out):
     """Proximal Euler: out = shrink(W + h[(g₀ − ρ_i − g₁‖W_i‖²)W_i − D_i], hλ)."""
-    for i in prange(start.size - 1):
-        _soft_threshold_row(np.int64(i), start, W, D, rho, h, g0, g1, lam, out)
+    run_tasks(loop, _soft_threshold_row, start.size - 1, (start, W, D, rho, h, g0, g1, lam, out))
 
 
 class RowSums(NamedTuple):
@@ -455,12 +451,12 @@ def _sum_row(
 
 @parallel
 def sum_rows(
-    start, W, C, rho, g0, g1, lam,
+    loop, start, W, C, rho, g0, g1, lam,
     out_l1, out_squared_norm, out_l4, out_nonzeros, out_violation, out_dissipation,
 ):  # fmt: skip
     """The :class:`RowSums` of W, C in a layout; rho : (n,) the radial rates of the drift."""
-    for i in prange(start.size - 1):
-        _sum_row(
-            np.int64(i), start, W, C, rho, g0, g1, lam,
-            out_l1, out_squared_norm, out_l4, out_nonzeros, out_violation, out_dissipation,
-        )  # fmt: skip
+    run_tasks(
+        loop, _sum_row, start.size - 1,
+        (start, W, C, rho, g0, g1, lam,
+         out_l1, out_squared_norm, out_l4, out_nonzeros, out_violation, out_dissipation),
+    )  # fmt: skip

@@ -1,9 +1,9 @@
 """Threads: how many a run may use, kernels that run with one or with many, and BLAS with one.
 
-A parallel kernel is compiled twice, when first used: with threads, and without. The second starts
-no thread and gives the same bits, so it serves small runs, runs that share their process with
-another one, and processes forked from one whose threads had been started, where the threads of GNU
-OpenMP do not work.
+A parallel kernel is compiled once and handed the loop that runs its tasks (flow/kernels/loops.py):
+in threads, or plain. The second starts no thread and gives the same bits, so it serves small runs,
+runs that share their process with another one, and processes forked from one whose threads had been
+started, where the threads of GNU OpenMP do not work.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import multiprocessing
 import operator
 import os
 import threading
-import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -24,6 +23,7 @@ from threadpoolctl import ThreadpoolController
 
 from flow.kernels.compiling import kernel
 from flow.kernels.cores import usable_cores
+from flow.kernels.loops import plain_loop, threaded_loop
 
 IDLE_SPINS = "1000"
 """Turns for which a thread of GNU OpenMP looks for work before it sleeps. Its own default, 300,000,
@@ -104,15 +104,17 @@ def serial_unless(many: bool) -> Iterator[None]:
 
 
 class ParallelKernel:
-    """A kernel whose ``prange`` loops run in as many threads as :func:`compute_with` says.
+    """A kernel that runs its tasks in as many threads as :func:`compute_with` says.
+
+    Its first argument, which callers leave out, is the loop for
+    :func:`flow.kernels.loops.run_tasks`.
 
     With one thread, which is the rule outside of it, no threads are started. Results are the same.
     """
 
     def __init__(self, function: Callable[..., None]) -> None:
         functools.update_wrapper(self, function)
-        self.with_threads: Any = kernel(function, parallel=True)
-        self.serial: Any = kernel(_renamed(function))
+        self.compiled: Any = kernel(function)
 
     def __call__(self, *arguments: Any) -> None:
         """Call it."""
@@ -120,24 +122,15 @@ class ParallelKernel:
         if threads > 1 and _running <= 1 and not _forked and _team.acquire(blocking=False):
             try:
                 _use(threads)
-                self.with_threads(*arguments)
+                self.compiled(threaded_loop(threads), *arguments)
             finally:
                 _team.release()
         else:
-            self.serial(*arguments)
+            self.compiled(plain_loop(), *arguments)
 
 
 parallel = ParallelKernel
 """The decorator."""
-
-
-def _renamed(function: Callable[..., None]) -> Callable[..., None]:
-    """The same function under another name, as what is compiled is stored under its name."""
-    twin = types.FunctionType(
-        function.__code__, function.__globals__, f"{function.__name__}_serial"
-    )
-    twin.__qualname__ = twin.__name__
-    return twin
 
 
 # How many threads there are ----------------------------------------------------------------------
