@@ -111,7 +111,7 @@ from flow.kernels.compiling import announced, compile_seconds, work_clock
 from flow.kernels.exact import tied_rate, tied_rest
 
 said = []
-earlier, before, whole = compile_seconds(), work_clock(), time.perf_counter()
+earlier, whole, before = compile_seconds(), time.perf_counter(), work_clock()
 with announced(lambda: said.append("compiling")):
     tied_rest(0.9, 1, (1.0, 1.0, 0.1))
     took, first = compile_seconds() - earlier, len(said)
