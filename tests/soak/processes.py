@@ -31,6 +31,9 @@ from tests.soak.case import Case, log_uniform, whole
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LONGEST = 120.0
 """Seconds after which a command hangs."""
+T_END = 400.0
+"""Flow time of the runs that are disturbed: all of a run so far is saved each time, so that a run
+of ten thousand steps that is saved after each of them does little else."""
 
 
 LIMITED = """
@@ -102,14 +105,14 @@ def simulate_disturbed(case: Case, rng: np.random.Generator, folder: Path) -> No
     case.about |= {"n": n, "m": m, "lam": lam, "seed": seed, "dtype": dtype, "ends": []}
     W0 = gaussian_init(n, m, seed=seed, dtype=dtype)
     forces = [FeatureBenefit(), Interference(), Regularization(lam)]
-    expected = integrate(forces, W0)
+    expected = integrate(forces, W0, t_end=T_END)
     case.counts["runs"] += 1
     flags = ["--n", n, "--m", m, "--lam", repr(lam), "--seed", seed, "--dtype", dtype]
     out = folder / "out.npz"
     for attempt in range(6):
         begun = ["--init", out] if out.exists() else flags
-        words = ["-m", "flow.simulate", *begun, "--checkpoint", 0.02, "--quiet", "--overwrite"]
-        process = command(*words, "--out", out, cwd=folder)
+        words = ["-m", "flow.simulate", *begun, "--t-end", T_END, "--out", out, "--overwrite"]
+        process = command(*words, "--checkpoint", 0.02, "--quiet", cwd=folder)
         number = int(rng.choice([signal.SIGKILL, signal.SIGKILL, *SIGNALS]))
         delay = float(rng.uniform(0.3, 3.5))
         before = out.stat().st_mtime_ns if out.exists() else 0
