@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 COUNTED = (
-    "cases", "runs", "refused", "kills", "signals", "disk faults", "forks", "comparisons", "faults",
+    "cases", "runs", "refused", "kills", "signals", "disk faults", "forks", "noise ends",
+    "comparisons", "faults",
 )  # fmt: skip
 """What the table at the end counts."""
 
