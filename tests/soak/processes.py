@@ -133,7 +133,7 @@ def simulate_disturbed(case: Case, rng: np.random.Generator, folder: Path) -> No
             found = load(case, out)
             if found is None:
                 return
-            if code == 128 + number:
+            if code == 128 + number and out.stat().st_mtime_ns != before:
                 names = {Status.INTERRUPTED, expected.status}
                 case.check(found.status in names, f"interrupted, but saved as {found.status.name}")
         else:

@@ -22,6 +22,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +106,12 @@ class Soak:
                 seed, self._next = self._next, self._next + 1
             answer = _ask(worker, seed)
             if answer is None:
-                code = worker.wait()
+                code = _end(worker)
                 answer = Case(seed, faults=[f"the worker died or hung: {code}"]).record()
                 answer["counts"] = {"cases": 1, "faults": 1}
                 worker = self._start()
             self._take(answer)
-        worker.stdin.close()
-        worker.wait()
+        _end(worker)
 
     def _start(self) -> Any:
         words = ["--serve", *(["--short"] if self._short else [])]
@@ -139,6 +139,14 @@ class Soak:
         """The counts, one a line."""
         rows = [*((name, self.counts[name]) for name in COUNTED), *sorted(self.kinds.items())]
         return "\n".join(f"{name:<24}{count:>10,}" for name, count in rows)
+
+
+def _end(worker: Any) -> int:
+    """Exit code of a worker that gets no more numbers."""
+    with suppress(BrokenPipeError):
+        worker.stdin.close()
+    worker.stdout.close()
+    return int(worker.wait())
 
 
 def _ask(worker: Any, seed: int) -> dict[str, Any] | None:
