@@ -55,8 +55,20 @@ def exit_code(command: Callable[[list[str]], int], argv: Sequence[str] | None) -
     except OSError as error:
         return complain(f"expected files that can be written, got: {error}", 2)
     except KeyboardInterrupt as error:
-        print("interrupted", file=sys.stderr)
-        return 128 + getattr(error, "number", signal.SIGINT)
+        return _interrupted(error)
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        # It came while an import made a class, where Python raises another error from it.
+        return _interrupted(cause)
+
+
+def _interrupted(error: KeyboardInterrupt) -> int:
+    print("interrupted", file=sys.stderr)
+    return 128 + int(getattr(error, "number", signal.SIGINT))
 
 
 def complain(error: object, code: int) -> int:

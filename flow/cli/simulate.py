@@ -513,7 +513,7 @@ def _draw(options: SimulateOptions, traj: Trajectory) -> list[str]:
     """
     output = options.output
     film = traj.film
-    if film is not None or output.bipartite is not None:
+    if any(path is not None for path in (output.plot, output.animate, output.bipartite)):
         from flow.pictures import plots, shown
         from flow.pictures.law import closed_form
 

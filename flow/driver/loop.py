@@ -127,6 +127,10 @@ def next_trial(problem: Problem, run: Run) -> Trial | None:
     step, end = wanted, run.t + wanted
     if run.until is not None and run.t + LANDING * wanted >= run.until:
         step, end = run.until - run.t, run.until
+    if end <= run.t:
+        message = f"steps shrank to {step:.1e} at t = {run.t:g}"
+        run.ending = Ending(Status.STEP_TOO_SMALL, message)
+        return None
     return Trial(run.t, step, wanted, end, control.allowed(step))
 
 

@@ -20,6 +20,9 @@ SAFETY, SHRINK, GROW = 0.9, 0.2, 4.0
 """A step is changed to the best guess times SAFETY, but by no less and no more than these."""
 FIXED_STEP_RTOL = 1e-8
 """Accuracy asked of the row solver where steps are fixed."""
+OUTWEIGHS = 3.0
+"""ℓ1 takes a row to zero for certain where it is so many times what general drifts push with; much
+below, stages that hold the push as a rate do not settle as the row shrinks."""
 SMALLEST = 1e-14
 """Steps below this share of t, or of 1/c, can no longer be told from none."""
 
@@ -61,9 +64,20 @@ class StepControl:
             return longest
         growth = forces.growth_constant - coupling.radial
         growth -= forces.growth_quadratic * sums.squared_norm
+        if forces.drifts:
+            growth = np.where(self._vanishes(sums, growth), 0.0, growth)
         fastest = float(np.abs(growth).max())
         bound = LONGEST_GROWTH_BESIDE_DRIFT if forces.drifts else LONGEST_GROWTH
         return min(longest, bound / fastest) if fastest > 0.0 else longest
+
+    def _vanishes(self, sums: RowSums, growth: np.ndarray) -> np.ndarray:
+        """(n,) rows that ℓ1 takes to zero, and that are less than the error any step may make.
+
+        Noise pushes with a force that stays finite as a row vanishes: as a rate it is infinite
+        there, and steps bounded by it would get ever shorter and never to the row's end.
+        """
+        short = np.sqrt(sums.squared_norm) <= self.allowed(0.0)
+        return short & (self.forces.l1 * sums.l1 > OUTWEIGHS * np.abs(growth) * sums.squared_norm)
 
     def allowed(self, h: float) -> float:
         """What error a step of length h may make: rtol·min(1, max(c h, 1/10)).

@@ -9,6 +9,7 @@ estimates its error. Source: theory/README, section 5; the Chebyshev recurrence 
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -78,13 +79,16 @@ class Scheme(Protocol):
 
 
 class Recurrence(NamedTuple):
-    """Coefficients of a Runge–Kutta–Chebyshev method, by stage."""
+    """Coefficients of a Runge–Kutta–Chebyshev method, by stage.
 
-    mu: tuple[float, ...]
-    nu: tuple[float, ...]
-    mu_tilde: tuple[float, ...]
-    gamma_tilde: tuple[float, ...]
-    c: tuple[float, ...]
+    They are packed, as near rest a step may have a thousand stages and many recurrences are kept.
+    """
+
+    mu: array[float]
+    nu: array[float]
+    mu_tilde: array[float]
+    gamma_tilde: array[float]
+    c: array[float]
 
 
 DAMPING = 2.0 / 13.0
@@ -112,7 +116,7 @@ def chebyshev_recurrence(stages: int) -> Recurrence:
         nu[j] = -b[j] / b[j - 2]
         mu_tilde[j] = 2.0 * b[j] * w1 / b[j - 1]
         gamma_tilde[j] = -(1.0 - b[j - 1] * T[j - 1]) * mu_tilde[j]
-    return Recurrence(*(tuple(x) for x in (mu, nu, mu_tilde, gamma_tilde, c)))
+    return Recurrence(*(array("d", x) for x in (mu, nu, mu_tilde, gamma_tilde, c)))
 
 
 def chebyshev_stages(h: float, stiffness: float) -> int:

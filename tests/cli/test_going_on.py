@@ -335,6 +335,21 @@ def test_a_signal_before_there_is_a_run_ends_at_once(number, tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+def test_a_signal_that_comes_out_of_an_import_as_another_error_is_one(
+    tmp_path, monkeypatch, capsys
+):
+    class Named:
+        def __set_name__(self, owner, name):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def read(*_):
+        type("Made", (), {"by_an_import": Named()})
+
+    monkeypatch.setattr("flow.cli.simulate._drawn_start", read)
+    assert simulate.main([*CUT, "--out", str(tmp_path / "run.npz")]) == 143
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_a_second_signal_does_not_wait_for_the_step(tmp_path, monkeypatch):
     raising_after(4, signal.SIGINT, monkeypatch, "_call", times=2)
     reached = run(tmp_path / "run.npz", *CUT, code=130)

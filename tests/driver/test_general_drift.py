@@ -124,3 +124,55 @@ def test_steps_that_are_never_short_enough_to_stay_finite_end_as_non_finite():
     run = integrate([Cliff()], np.ones((1, 2)), t_end=1.0)
     assert run.status is Status.NON_FINITE
     assert run.message.startswith("steps shrank to ")
+
+
+@dataclass(frozen=True)
+class Cone(Force):
+    """Pulls every row to zero with force 1, however short it is."""
+
+    has_general_drift = True
+
+    def drift(self, W):
+        return -W / np.maximum(np.linalg.norm(W, axis=1, keepdims=True), 1e-300)
+
+    def stiffness(self, W):
+        return 0.0
+
+    rate = drift
+
+    def energy(self, W):
+        return np.linalg.norm(W, axis=1).sum()
+
+
+del Force.registry["Cone"]
+
+
+def test_a_run_whose_steps_no_longer_move_time_ends_and_says_so():
+    run = integrate([FeatureBenefit(0.1), Cone()], np.full((1, 2), 0.3), t_end=1.0)
+    assert run.status is Status.STEP_TOO_SMALL
+    assert run.message.startswith("steps shrank to ")
+    assert (np.diff(run.observables.times) > 0.0).all()
+
+
+def test_l1_takes_a_row_to_zero_against_a_force_that_does_not_vanish_there():
+    """One weight w > 0 falls at rate λ − push, to zero at t = w/(λ − push)."""
+
+    @dataclass(frozen=True)
+    class Push(Cone):
+        def drift(self, W):
+            return -0.25 * super().drift(W)
+
+        def energy(self, W):
+            return -0.25 * super().energy(W)
+
+        rate = drift
+
+    del Force.registry["Push"]
+    forces = [FeatureBenefit(1e-9), Push(), Regularization(1.0)]
+    for rtol in (5e-3, 1e-4, 1e-6):
+        run = integrate(forces, np.array([[0.3]]), t_end=1.0, rtol=rtol, events=True)
+        assert run.status is Status.REACHED_T_END
+        assert run.final[0, 0] == 0.0
+        (died,) = run.events.extinctions.time
+        # Steps shorter than 1/c are allowed a tenth of rtol each, and the weight falls at 3/4.
+        assert abs(died - 0.4) <= 0.1 * rtol * run.stats["accepted"] / 0.75

@@ -334,6 +334,16 @@ def test_energy_falls_at_the_rate_of_dissipation(name, lam):
     np.testing.assert_allclose(total[0] - total[-1], lost, rtol=0.05)
 
 
+@pytest.mark.parametrize("name", ["bipolar", "uniform", "normal", "laplace", "student-t:5"])
+def test_where_l1_is_strong_features_vanish_under_noise(name):
+    """Outputs that noise turns on push a row out with a force that stays as the row vanishes."""
+    forces = [*both(0.2, name), Regularization(0.4)]
+    run = integrate(forces, gaussian_init(4, 6, seed=1))
+    assert run.status is Status.STATIONARY
+    assert not run.final.any()
+    assert (np.diff(run.observables.times) > 0.0).all()
+
+
 def test_with_l1_the_noisy_flow_comes_to_rest_with_exact_zeros():
     forces = [*both(0.1, "bipolar"), Regularization(0.02)]
     run = integrate(forces, gaussian_init(6, 12, seed=1))

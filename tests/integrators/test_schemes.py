@@ -1,5 +1,7 @@
 """Four oracles for every scheme: order, the exact rows, a stiff reference, the energy identity."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -239,6 +241,15 @@ def test_ratios_between_tolerances_shrink_whole_runs_errors():
         ratios.append(distance(finals[1], finals[2]) / distance(finals[0], finals[2]))
     # Order two at error per step r: global error goes as r^(2/3), i.e. 0.046 for 100.
     assert np.median(ratios) <= 0.2
+
+
+def test_a_recurrence_takes_eight_bytes_a_coefficient():
+    """Near rest steps have a thousand stages, and 512 recurrences are kept."""
+    tracemalloc.start()
+    recurrence = chebyshev_recurrence.__wrapped__(1000)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held <= 1.2 * 8 * sum(map(len, recurrence))
 
 
 @pytest.mark.parametrize("stages", [2, 3, 4, 7, 20, 90])
