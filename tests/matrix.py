@@ -90,6 +90,12 @@ def suite(python: str, *, pins: list[str], arguments: list[str]) -> bool:
     return done.returncode == 0
 
 
+def works(python: str) -> bool:
+    """Whether it is on the PATH, and more than a shim of something that is not installed."""
+    found = shutil.which(python)
+    return found is not None and not subprocess.run([found, "-c", ""], check=False).returncode
+
+
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(
@@ -104,7 +110,7 @@ def main() -> int:
     passed = True
     for version in wanted:
         python = f"python{version}"
-        if shutil.which(python) is None:
+        if not works(python):
             print(f"{python:<18}not here", flush=True)
             continue
         passed &= suite(python, pins=pins, arguments=options.pytest)
