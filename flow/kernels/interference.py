@@ -340,9 +340,9 @@ def _rectify(row, strength):
 
 
 @kernel(forceinline=True, fastmath={"reassoc", "nsz", "contract"})
-def _add_scaled(out, factor, x, begin, end):
-    for j in range(end - begin):
-        out[j] += factor * x[begin + j]
+def _add_scaled(out, factor, x):
+    for j in range(x.size):  # x is a slice: an index that might be negative does not vectorise
+        out[j] += factor * x[j]
 
 
 @kernel(forceinline=True, fastmath={"reassoc", "nsz", "contract"})
@@ -465,7 +465,7 @@ def _drift_of_group(
             for j in range(end - begin):
                 drift[j] = 0.0
             for p in range(neuron_start[k], live[k]):
-                _add_scaled(drift, live_weight[p], phi[live_row[p]], begin, end)
+                _add_scaled(drift, live_weight[p], phi[live_row[p], begin:end])
             for e in range(q, stop):
                 kept = beta * out[neuron_entry[e]] if beta != 0.0 else 0.0
                 out[neuron_entry[e]] = alpha * drift[neuron_row[e] - begin] + kept
