@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.tables import seconds
+from benchmarks.tables import Table, seconds
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
-
-Table = tuple[list[str], list[list[Any]]]
 
 CPU_FLOPS = 5e11
 """Most operations of one evaluation that the CPU is asked for."""

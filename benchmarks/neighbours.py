@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.speed import Table
+from benchmarks.tables import Table
+from flow.kernels.cores import usable_cores
 
 CASES = {
     "256 × 1024, λ = 0.01": (256, 1024, 0.01),
@@ -115,7 +116,7 @@ def neighbours(fast: bool) -> Table:
     a run takes (2 + k)/2 times as long as alone. On one core it takes as long as with one thread.
     """
     repeats = 2 if fast else 10
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     rows: list[list[Any]] = []
 
     def add(name: str, threads: str, beside: str, times: np.ndarray, fair: float) -> float:

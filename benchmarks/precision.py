@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.integrate import solve_ivp
 
+from benchmarks.tables import Table
 from flow import FeatureBenefit, Force, Interference, Regularization, gaussian_init, integrate
 from flow.integrators.schemes import ProximalEuler
 
@@ -131,7 +132,7 @@ def _ours(**arguments: Any) -> Any:
     return solve
 
 
-def precision(fast: bool) -> tuple[list[str], list[list[Any]]]:
+def precision(fast: bool) -> Table:
     """Work–precision at n=32, m=128, λ=0.02, T=200: evaluations and time beside final error."""
     seeds = 3 if fast else 20
     starts = [gaussian_init(N, M, seed=seed, scale=SCALE) for seed in range(seeds)]

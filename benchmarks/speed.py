@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pytorch import pytorch_adamw
-from benchmarks.tables import in_fresh_process, seconds
+from benchmarks.tables import Table, in_fresh_process, seconds
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.forces import sum_forces
 from flow.integrators.field import Field
 from flow.kernels.interference import Coupling
 from flow.kernels.threads import available_threads, compute_with
-
-Table = tuple[list[str], list[list[Any]]]
 
 
 def _numpy_evaluation(W: np.ndarray) -> Any:

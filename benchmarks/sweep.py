@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.tables import Table
 from flow.sweep import run
 from flow.sweep.runs import Run
 
@@ -16,7 +17,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def sweep(fast: bool) -> tuple[list[str], list[list[Any]]]:
+def sweep(fast: bool) -> Table:
     """Overhead and efficiency of `flow.sweep`: everything on the way from a run to its row.
 
     A run's own time is what its worker spends on it (integration and what is measured of it).

@@ -18,6 +18,9 @@ import numpy as np
 from flow.cli import report
 from flow.results.provenance import processor, versions
 
+Table = tuple[list[str], list[list[Any]]]
+"""Names of columns, and rows."""
+
 
 def provenance() -> dict[str, Any]:
     """Versions, cores, processor and day of a measurement."""

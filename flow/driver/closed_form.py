@@ -27,7 +27,7 @@ def rest_time(problem: Problem, flow: ExactFlow, t: float) -> float:
             # A row that passes close by a saddle is as slow as one at rest, for a while.
             if not certificate.unstable or certificate.residual <= certificate.rounding:
                 return max(start + rest, t)
-        if not slow or not math.isfinite(slow[-1]):
+        if not slow:
             return math.inf
         tolerance = 0.1 * min(tolerance, certificate.residual)
 

@@ -128,7 +128,7 @@ def compile_seconds() -> float:
 
 def work_clock() -> float:
     """Wall-clock time in seconds that stands still while this thread compiles."""
-    return time.perf_counter() - _compilations.seconds
+    return time.perf_counter() - compile_seconds()
 
 
 @contextmanager

@@ -274,7 +274,7 @@ def _dot(x, y):
 def dense_top_eigenvalue(G, pull, u, v):
     """Power-iteration estimate of the top eigenvalue of G among rows that overlap with another.
 
-    u, v : (n,) scratch of the dtype of G.
+    u, v : (n,) float64 scratch.
     """
     n = G.shape[0]
     for i in range(n):

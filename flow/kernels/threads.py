@@ -37,8 +37,6 @@ class _ThisThread(threading.local):
     """Runs within runs, as from a callback."""
     threads = 1
     """For kernels."""
-    numba_threads: int | None = None
-    """Numba's own number before a run set it."""
 
 
 _this = _ThisThread()
@@ -88,9 +86,6 @@ def _leave() -> None:
             _running -= 1
             if _running == 0:
                 _set_blas_threads(_blas_threads)
-        if _this.numba_threads is not None:
-            numba.set_num_threads(_this.numba_threads)
-            _this.numba_threads = None
 
 
 @contextmanager
@@ -121,8 +116,8 @@ class ParallelKernel:
         threads = _this.threads
         if threads > 1 and _running <= 1 and not _forked and _team.acquire(blocking=False):
             try:
-                _use(threads)
-                self.compiled(threaded_loop(threads), *arguments)
+                with _numba_using(threads):
+                    self.compiled(threaded_loop(threads), *arguments)
             finally:
                 _team.release()
         else:
@@ -179,15 +174,17 @@ def _startable() -> int:
 # Starting them -----------------------------------------------------------------------------------
 
 
-def _use(threads: int) -> None:
-    """Have Numba use so many threads from this one."""
+@contextmanager
+def _numba_using(threads: int) -> Iterator[None]:
+    """Numba with so many threads, and then with as many as it had."""
     if not _layer_started():
         _start_layer()
-    own = numba.get_num_threads()
-    if own != threads:
-        if _this.numba_threads is None:
-            _this.numba_threads = own
-        numba.set_num_threads(threads)
+    before = numba.get_num_threads()
+    numba.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def _start_layer() -> None:

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 
+from flow.version import __version__
+
 
 @cache
 def versions(*packages: str) -> dict[str, str]:
@@ -15,7 +17,7 @@ def versions(*packages: str) -> dict[str, str]:
     found = {}
     for name in packages:
         try:
-            found[name] = version(name)
+            found[name] = __version__ if name == "incidental-flow" else version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
     return found

@@ -1,14 +1,12 @@
 """Compiled kernels are kept where they can be; no run depends on it."""
 
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from tests import ROOT
+from tests.kernels import fresh
 
 COMPILE = """
 from flow.kernels.exact import tied_rest
@@ -20,20 +18,6 @@ F = [flow.FeatureBenefit(), flow.Interference(), flow.Regularization(0.05)]
 print(flow.integrate(F, flow.gaussian_init(4, 6, seed=0)).status.name)
 """
 REST = 2.0 / np.sqrt(3.0) * np.cos(np.arccos(-0.15 * np.sqrt(3.0)) / 3.0)
-
-
-def fresh(code, root, **environment):
-    """What a fresh process says on standard output and error, with `root` as the checkout."""
-    done = subprocess.run(
-        [sys.executable, "-W", "always::RuntimeWarning", "-c", code],
-        env={**os.environ, "PYTHONPATH": str(root), **environment},
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip(), done.stderr
 
 
 def without_a_cache(tmp_path):
@@ -63,7 +47,7 @@ def test_without_a_place_to_keep_them_kernels_compile_with_one_warning(tmp_path)
 def test_without_a_place_to_keep_its_kernels_a_run_is_what_it_is(tmp_path):
     root, _, nowhere = without_a_cache(tmp_path)
     said, warned = fresh(RUN, root, **nowhere)
-    assert said == "STATIONARY"
+    assert said == "STATIONARY\n"
     assert warned.count("RuntimeWarning") == 1
 
 
@@ -126,8 +110,8 @@ print(len(said), took > 0.0)
 
 def test_compiling_is_said_once_and_is_no_work(tmp_path):
     """In the process that compiles; the next one loads what was compiled and says nothing."""
-    assert fresh(TIMED, ROOT, NUMBA_CACHE_DIR=str(tmp_path))[0] == "1 True"
-    assert fresh(TIMED, ROOT, NUMBA_CACHE_DIR=str(tmp_path))[0] == "0 False"
+    assert fresh(TIMED, ROOT, NUMBA_CACHE_DIR=str(tmp_path))[0] == "1 True\n"
+    assert fresh(TIMED, ROOT, NUMBA_CACHE_DIR=str(tmp_path))[0] == "0 False\n"
 
 
 @pytest.mark.long

@@ -3,9 +3,6 @@
 import importlib
 import os
 import pkgutil
-import subprocess
-import sys
-import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,6 +25,7 @@ from flow.kernels.threads import (
     checked_threads,
     compute_with,
 )
+from tests.kernels import fresh
 from tests.spring import Spring
 from tests.strategies import log_uniform
 
@@ -53,24 +51,6 @@ def noting(compiled, name, given):
         compiled(loop, *arguments)
 
     return call
-
-
-def in_a_fresh_process(program: str, **environment: str) -> str:
-    """What a Python program prints, in an environment without settings for threads."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OMP_", "GOMP_", "NUMBA_NUM", "NUMBA_THREADING", "OPENBLAS_NUM"))
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        env={**kept, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 # Bits --------------------------------------------------------------------------------------------
@@ -199,7 +179,7 @@ def test_blas_has_one_thread_inside_whatever_thread_runs_and_whoever_set_it_befo
 @several
 @pytest.mark.parametrize("layer", ["omp", "workqueue", "default"])
 def test_runs_in_threads_are_right_on_every_threading_layer(layer):
-    said = in_a_fresh_process(
+    said, _ = fresh(
         """
         from concurrent.futures import ThreadPoolExecutor
         from threadpoolctl import threadpool_info, threadpool_limits
@@ -226,7 +206,7 @@ def test_runs_in_threads_are_right_on_every_threading_layer(layer):
 
 
 def test_one_thread_and_small_runs_start_no_threads():
-    said = in_a_fresh_process(
+    said, _ = fresh(
         """
         import numba
         from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
@@ -250,7 +230,7 @@ def test_one_thread_and_small_runs_start_no_threads():
     [({}, "None"), ({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "None")],
 )
 def test_the_setting_of_idle_threads_is_gone_again_and_the_users_own_stays(environment, within):
-    said = in_a_fresh_process(
+    said, _ = fresh(
         """
         import os, numba
         from flow import FeatureBenefit, Interference, gaussian_init, integrate
@@ -271,7 +251,7 @@ def test_the_setting_of_idle_threads_is_gone_again_and_the_users_own_stays(envir
 @pytest.mark.parametrize("size", [(16, 32), (130, 140)])
 def test_processes_forked_after_a_run_compute_the_same(size):
     """The threads of GNU OpenMP do not live on in a child: there it computes without them."""
-    said = in_a_fresh_process(
+    said, _ = fresh(
         f"""
         import multiprocessing
         from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
@@ -298,9 +278,9 @@ def test_a_worker_of_a_pool_has_one_thread_unless_told_otherwise():
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 print(pool.apply(available_threads))
         """
-    assert in_a_fresh_process(program) == "1\n"
+    assert fresh(program)[0] == "1\n"
     told = min(2, numba.config.NUMBA_NUM_THREADS)
-    assert in_a_fresh_process(program, NUMBA_NUM_THREADS=str(told)) == f"{told}\n"
+    assert fresh(program, NUMBA_NUM_THREADS=str(told))[0] == f"{told}\n"
 
 
 @pytest.mark.parametrize(("said", "threads"), [("1", 1), ("1,4", 1), ("4096", None), ("x", None)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from itertools import product
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from benchmarks.findings.noise.protocol import (
     short,
     starts,
 )
+from benchmarks.tables import Table
 from flow.analysis.statistics import standard_error
 
 PAPER = {0.07: 0.32, 0.1: 0.79, 0.15: 0.77}
@@ -75,7 +75,7 @@ def figure4(fast: bool) -> Part:
     }  # fmt: skip
 
 
-def ends(fast: bool) -> tuple[list[str], list[list[Any]]]:
+def ends(fast: bool) -> Table:
     """Ends of figure 4's curves: five instances under the same noise, 100,000 steps of 0.02, and
     such means over other seeds; the paper's, read off; the flow of the expected loss."""
     part = figure4(fast)
