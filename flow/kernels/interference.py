@@ -223,10 +223,6 @@ def _sum_band(a, strength, grams, pull, squares, radial):
         phi[i, i] = -rho
 
 
-# Kernels that are tasks of several kinds take the kind as a phase, so that their arguments are
-# packed and unpacked by one piece of code.
-
-
 @kernel(forceinline=True)
 def _dense_task(task, phase, blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
     n, m, parts = W.shape[0], W.shape[1], grams.shape[0]
@@ -254,12 +250,10 @@ def dense_interference(loop, blas, W, strength, grams, alpha, beta, out, pull, s
     diagonal. The radial part costs nothing: ρ_i = Σ_j φ_ij G_ij / G_ii.
     """
     parts, bands = grams.shape[0], (W.shape[0] + _BAND - 1) // _BAND
-    for phase in range(4):
-        tasks = parts if phase == 0 or phase == 3 else bands
-        run_tasks(
-            loop, _dense_task, tasks,
-            (phase, blas, W, strength, grams, alpha, beta, out, pull, squares, radial),
-        )  # fmt: skip
+    run_tasks(
+        loop, _dense_task, (parts, bands, bands, parts),
+        (blas, W, strength, grams, alpha, beta, out, pull, squares, radial),
+    )  # fmt: skip
 
 
 @kernel(forceinline=True, fastmath={"reassoc", "nsz", "contract"})
@@ -321,6 +315,8 @@ def index_neurons(start, column, fill, neuron_start, neuron_row, neuron_entry):
             fill[k] += 1
 
 
+_ROWS = 4
+"""Rows per task of the sparse coupling."""
 _GROUP = 32
 """Neurons per task of the sparse drift."""
 _VECTOR = 16
@@ -485,19 +481,21 @@ def _sparse_task(
     alpha, beta, out, pull, squares, radial, outside_count, outside_row, outside_value,
     row_live, row_neuron, row_weight, live, live_row, live_weight, largest, cursor,
 ):  # fmt: skip
-    n = phi.shape[0]
+    n, width = phi.shape[0], live.size
     if phase == 0:
-        if task < n:
-            _live_of_row(task, start, column, W, row_live, row_neuron, row_weight)
-        else:
+        groups = max(1, (width + _GROUP - 1) // _GROUP)
+        for i in range(task * n // groups, (task + 1) * n // groups):
+            _live_of_row(i, start, column, W, row_live, row_neuron, row_weight)
+        for k in range(task * _GROUP, min((task + 1) * _GROUP, width)):
             _live_of_neuron(
-                task - n, neuron_start, neuron_row, neuron_entry, W, live, live_row, live_weight
+                k, neuron_start, neuron_row, neuron_entry, W, live, live_row, live_weight
             )
     elif phase == 1:
-        _couple_row(
-            task, start, neuron_start, row_live, row_neuron, row_weight, live, live_row,
-            live_weight, strength, phi, largest, pull, squares, radial,
-        )  # fmt: skip
+        for i in range(task * _ROWS, min((task + 1) * _ROWS, n)):
+            _couple_row(
+                i, start, neuron_start, row_live, row_neuron, row_weight, live, live_row,
+                live_weight, strength, phi, largest, pull, squares, radial,
+            )  # fmt: skip
     else:
         _drift_of_group(
             task, neuron_start, neuron_row, neuron_entry, live, live_row, live_weight, largest,
@@ -519,16 +517,14 @@ def sparse_interference(
     longer ones. A capacity of zero skips the search. The rest is a :class:`SparseScratch`.
     """
     n, width = start.size - 1, neuron_start.size - 1
-    groups = (width + _GROUP - 1) // _GROUP
-    for phase in range(3):
-        tasks = n + width if phase == 0 else (n if phase == 1 else groups)
-        run_tasks(
-            loop, _sparse_task, tasks,
-            (phase, start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold,
-             phi, alpha, beta, out, pull, squares, radial, outside_count, outside_row,
-             outside_value, row_live, row_neuron, row_weight, live, live_row, live_weight, largest,
-             cursor),
-        )  # fmt: skip
+    groups = max(1, (width + _GROUP - 1) // _GROUP)
+    run_tasks(
+        loop, _sparse_task, (groups, (n + _ROWS - 1) // _ROWS, groups),
+        (start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold,
+         phi, alpha, beta, out, pull, squares, radial, outside_count, outside_row,
+         outside_value, row_live, row_neuron, row_weight, live, live_row, live_weight, largest,
+         cursor),
+    )  # fmt: skip
 
 
 @kernel
