@@ -281,7 +281,8 @@ class Batch:
             self._share = bucket(self._share)
         self._slots = slots
         self._preserves_dead_neurons = all(s.preserves_dead_neurons for s in slots)
-        self._interferes = any(s.pair_strength != 0.0 for s in slots)
+        self._interferes = any(s.interferes for s in slots)
+        self._leaks = any(s.leak_strength != 0.0 for s in slots)
         self._in_slot: list[int] = []
         """Which member each slot of the arrays belongs to."""
         self._W: Array = None
@@ -457,8 +458,10 @@ class Batch:
             growth_quadratic=strengths("growth_quadratic"),
             l1=strengths("l1"),
             pair_strength=strengths("pair_strength"),
+            leak_strength=strengths("leak_strength"),
             drifts=chosen[0].drifts,
             interferes=self._interferes,
+            leaks=self._leaks,
         )
 
     def _build(self, starts: Mapping[int, np.ndarray]) -> None:

@@ -175,11 +175,15 @@ class FlowTerm(SemilinearTerm):
     """The flow of a set of forces, read from their slots. Make one with :func:`flow_term`."""
 
     pair_strength: Any = 0.0
-    """Strength c of the interference φ(G) = c·ReLU(G)."""
+    """Strength c of the interference φ(G) = c·ReLU(G) − c'·ReLU(−G)."""
+    leak_strength: Any = 0.0
+    """c'."""
     drifts: tuple[Force, ...] = eqx.field(static=True, default=())
     """Forces with a drift that fits no other slot."""
     interferes: bool = eqx.field(static=True, default=True)
-    """Whether `pair_strength` may differ from 0."""
+    """Whether `pair_strength` or `leak_strength` may differ from 0."""
+    leaks: bool = eqx.field(static=True, default=True)
+    """Whether `leak_strength` may."""
 
     @property
     def couples_rows(self) -> bool:
@@ -202,10 +206,18 @@ class FlowTerm(SemilinearTerm):
             rho = jnp.where(
                 own > 0.0, self.pair_strength * squared / jnp.where(own > 0.0, own, 1.0), 0.0
             )
-            phi = jnp.where(jnp.eye(n, dtype=bool), -rho.astype(W.dtype)[:, None], c * relu)
+            phi, slope = c * relu, self.pair_strength
+            if self.leaks:
+                below = jnp.where(jnp.eye(n, dtype=bool), 0.0, jnp.maximum(-G, 0.0))
+                total = total + self.leak_strength * row_sum(below)
+                pairing = self.leak_strength * row_sum(below * below)
+                rho = rho + jnp.where(own > 0.0, pairing / jnp.where(own > 0.0, own, 1.0), 0.0)
+                phi = phi - jnp.asarray(self.leak_strength, W.dtype) * below
+                slope = jnp.maximum(slope, self.leak_strength)
+            phi = jnp.where(jnp.eye(n, dtype=bool), -rho.astype(W.dtype)[:, None], phi)
             C = jnp.matmul(phi, W, precision=lax.Precision.HIGHEST)
             top = _top_eigenvalue(G, total > 0.0)
-            stiffness = 1.1 * (2.0 * self.pair_strength * top + jnp.max(total))
+            stiffness = 1.1 * (2.0 * slope * top + jnp.max(total))
         for force in self.drifts:
             C = C - _at_full_precision(force.drift, W)
             own = _at_full_precision(force.stiffness, W)
@@ -247,8 +259,10 @@ def flow_term(forces: Sequence[Force] | ForceSum) -> FlowTerm:
         growth_quadratic=slots.growth_quadratic,
         l1=slots.l1,
         pair_strength=slots.pair_strength,
+        leak_strength=slots.leak_strength,
         drifts=slots.drifts,
-        interferes=slots.pair_strength != 0.0,
+        interferes=slots.interferes,
+        leaks=slots.leak_strength != 0.0,
     )
 
 

@@ -46,12 +46,10 @@ def hessian_product(slots: ForceSum, W: np.ndarray, V: np.ndarray) -> np.ndarray
     growth = slots.growth_constant - slots.growth_quadratic * squared
     product = 2.0 * slots.growth_quadratic * np.sum(W * V, axis=1)[:, None] * W
     product -= growth[:, None] * V
-    if slots.pair_strength:
-        G = W @ W.T
-        np.fill_diagonal(G, 0.0)
+    if slots.interferes:
+        phi, slope = _pair_function(slots, W)
         change = V @ W.T
-        change = np.where(G > 0.0, change + change.T, 0.0)
-        product += slots.pair_strength * (change @ W + np.maximum(G, 0.0) @ V)
+        product += (slope * (change + change.T)) @ W + phi @ V
     if slots.drifts:
         size = float(np.linalg.norm(V))
         step = 1e-6 * max(1.0, float(np.linalg.norm(W))) / size if size else 1.0
@@ -109,10 +107,10 @@ def _dense_hessian(
 ) -> np.ndarray:
     """The matrix of :func:`hessian_product` on the non-zeros, growth and overlap slots only.
 
-    Entry ((i, k), (j, l)), with φ' = 1 where G_ij > 0, i ≠ j:
+    Entry ((i, k), (j, l)):
 
-        i = j:  2 g₁ W_ik W_il − growth_i δ_kl + c Σ_p φ'_ip W_pk W_pl
-        i ≠ j:  c φ'_ij W_jk W_il + c ReLU(G_ij) δ_kl
+        i = j:  2 g₁ W_ik W_il − growth_i δ_kl + Σ_p φ'_ip W_pk W_pl
+        i ≠ j:  φ'_ij W_jk W_il + φ_ij δ_kl
     """
     growth = slots.growth_constant - slots.growth_quadratic * np.sum(W * W, axis=1)
     same_row = rows[:, None] == rows[None, :]
@@ -120,20 +118,27 @@ def _dense_hessian(
     w = W[rows, columns]
     H = np.where(same_row, 2.0 * slots.growth_quadratic * np.outer(w, w), 0.0)
     H[np.diag_indices(rows.size)] -= growth[rows]
-    if slots.pair_strength:
-        G = W @ W.T
-        np.fill_diagonal(G, 0.0)
-        active = G > 0.0
+    if slots.interferes:
+        phi, slope = _pair_function(slots, W)
         crossed = W[rows[None, :], columns[:, None]] * W[rows[:, None], columns[None, :]]
-        H += slots.pair_strength * np.where(active[rows[:, None], rows[None, :]], crossed, 0.0)
-        H += slots.pair_strength * np.where(
-            same_column, np.maximum(G, 0.0)[rows[:, None], rows], 0.0
-        )
+        H += slope[rows[:, None], rows[None, :]] * crossed
+        H += np.where(same_column, phi[rows[:, None], rows], 0.0)
         for i in np.unique(rows):
             own = np.flatnonzero(rows == i)
-            others = W[active[i]][:, columns[own]]
-            H[np.ix_(own, own)] += slots.pair_strength * (others.T @ others)
+            active = slope[i] != 0.0
+            others = W[active][:, columns[own]]
+            H[np.ix_(own, own)] += (slope[i, active] * others.T) @ others
     return H
+
+
+def _pair_function(slots: ForceSum, W: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """φ(G) and φ'(G), (n, n) with nothing on their diagonals; φ'(0) is the slope from below."""
+    G = W @ W.T
+    np.fill_diagonal(G, 0.0)
+    phi = slots.pair_strength * np.maximum(G, 0.0) + slots.leak_strength * np.minimum(G, 0.0)
+    slope = np.where(G > 0.0, slots.pair_strength, slots.leak_strength)
+    np.fill_diagonal(slope, 0.0)
+    return phi, slope
 
 
 def certify(

@@ -68,6 +68,7 @@ def inherit(options: Options, given: Given, parameters: Mapping[str, Any]) -> Op
         found["c"] = c
     if strengths.get("Interference", c) != c:
         found["c_interference"] = strengths["Interference"]
+    found["leak"] = max((f.leak for f in forces if isinstance(f, Interference)), default=0.0)
     for name, place in (("lam", "Regularization"), ("mu", WEIGHT_DECAY)):
         if place in strengths:
             found[name] = strengths[place]
@@ -136,9 +137,15 @@ def forces_of(
     """
     problem, noise = options.problem, options.noise
     push = problem.c if problem.c_interference is None else problem.c_interference
+    if problem.leak and noise.noise != "none":
+        raise InputError(
+            f"--leak: expected no noise beside it, got --noise {noise.noise}; leave one of them out"
+        )
+    if "leak" in given and "Interference" not in names:
+        raise InputError("--leak: expected interference for it, got none; add --interference")
     wanted: dict[str, Force] = {
         "FeatureBenefit": FeatureBenefit(problem.c),
-        "Interference": Interference(push),
+        "Interference": Interference(push, problem.leak),
         "Regularization": Regularization(problem.lam),
         WEIGHT_DECAY: L2Regularization(problem.mu),
     }
@@ -171,7 +178,10 @@ def _settled(force: Force, wanted: Force, given: Given) -> Force:
             return replace(wanted, accuracy=force.accuracy)
         return wanted
     _, strength = STRENGTHS[PLACES[type(force)]]
-    return replace(force, **{strength: getattr(wanted, strength)})
+    flags = {strength: getattr(wanted, strength)}
+    if isinstance(force, Interference) and isinstance(wanted, Interference):
+        flags["leak"] = wanted.leak
+    return replace(force, **flags)
 
 
 def described(forces: Sequence[Force]) -> dict[str, str]:
@@ -183,6 +193,8 @@ def described(forces: Sequence[Force]) -> dict[str, str]:
         if place is not None:
             name, strength = STRENGTHS[place]
             words[name] = f"{getattr(force, strength):.10g}"
+            if isinstance(force, Interference) and force.leak:
+                words[name] += f" with a leak of {force.leak:.10g}"
         if isinstance(force, Noisy):
             words["noise"] = f"{force.distribution} of sigma {force.sigma:.10g}"
     return words

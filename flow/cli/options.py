@@ -68,6 +68,8 @@ class ProblemFlags:
         None
     )
     """strength of interference, where it is another"""
+    leak: Annotated[float, number("a number >= 0")] = 0.0
+    """slope of the outputs below zero: 0 for ReLU, 1 for linear outputs"""
     mu: Annotated[float, number("a number >= 0")] = 0.0
     """strength μ of weight decay, the l2 regularization"""
     dtype: Annotated[str, choice(DTYPES)] = "float64"

@@ -46,12 +46,14 @@ class Expected:
 def expected_counts(traj: Trajectory) -> Expected | None:
     """What theory says of the polysemantic neurons of a run; None where it says nothing.
 
-    The laws are for n ≤ 2m features at rest under benefit, interference and ℓ1.
+    The laws are for n ≤ 2m features at rest under benefit, interference and ℓ1, with outputs that
+    do not leak.
     """
     n, m = traj.final.shape
     acting = {type(force) for force in traj.forces}
     complete = {FeatureBenefit, Interference, Regularization} <= acting
-    if not (complete and traj.certificate.stationary and slot_law_applies(n, m)):
+    leaks = any(force.leak_strength for force in traj.forces)
+    if not (complete and not leaks and traj.certificate.stationary and slot_law_applies(n, m)):
         return None
     law = slot_law(n, m)
     return Expected(paper=float(paper_count(n, m)), slot_mean=law.mean(), slot_std=law.std())

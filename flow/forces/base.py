@@ -9,6 +9,7 @@ A force enters the integrators through *slots*; each has a neutral default:
 =================  ==========================================================================
 ``growth``         row growth  (constant − quadratic·‖W_i‖²) W_i, which integrators solve exactly
 ``pair_strength``  coefficient c of the pair function φ(G) = c·ReLU(G), i ≠ j, drift φ(G) W
+``leak_strength``  coefficient c' of its part below zero, −c'·ReLU(−G)
 ``l1``             weight λ of the sign force −λ·sign(W), the only jump in the field
 ``drift(W)``       any other rate, (n, m), and its ``stiffness(W)``; sets ``has_general_drift``
 =================  ==========================================================================
@@ -49,10 +50,10 @@ class Summary(NamedTuple):
     """Σ_{j≠i} ReLU(G_ij)²."""
 
 
-def rectified_gram(W: Array) -> Array:
-    """ReLU(G) with its diagonal set to zero, (n, n)."""
+def rectified_gram(W: Array, sign: float = 1.0) -> Array:
+    """ReLU(sign·G) with its diagonal set to zero, (n, n)."""
     xp = W.__array_namespace__()
-    G = W @ W.T
+    G = sign * (W @ W.T)
     return xp.where(xp.eye(G.shape[0], dtype=bool), xp.zeros_like(G), xp.maximum(G, 0.0))
 
 
@@ -99,6 +100,10 @@ class Force:
 
     @property
     def pair_strength(self) -> float:
+        return 0.0
+
+    @property
+    def leak_strength(self) -> float:
         return 0.0
 
     @property

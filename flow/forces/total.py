@@ -11,28 +11,42 @@ from flow.forces.base import Array, Force
 class ForceSum(NamedTuple):
     """The sum of a set of forces, as integrators see it.
 
-    dW_i/dt = (growth_constant − growth_quadratic ‖W_i‖²) W_i − pair_strength·Σ_{j≠i} ReLU(G_ij) W_j
+    dW_i/dt = (growth_constant − growth_quadratic ‖W_i‖²) W_i − Σ_{j≠i} φ(G_ij) W_j
               + Σ drift(W)_i − l1·sign(W_i)
+
+    with φ(g) = pair_strength·ReLU(g) − leak_strength·ReLU(−g).
     """
 
     growth_constant: float
     growth_quadratic: float
     pair_strength: float
+    leak_strength: float
     l1: float
     drifts: tuple[Force, ...]
     preserves_dead_neurons: bool
 
     @property
+    def interferes(self) -> bool:
+        """Whether there is a pair function."""
+        return self.pair_strength != 0.0 or self.leak_strength != 0.0
+
+    @property
     def couples_rows(self) -> bool:
         """Whether rows act on each other, so that the field must be sampled along a step."""
-        return self.pair_strength != 0.0 or bool(self.drifts)
+        return self.interferes or bool(self.drifts)
 
     @property
     def scale(self) -> float:
         """The fastest of the rates 1/c that the strengths set (1 where all are off)."""
         drifts = (force.drift_scale for force in self.drifts)
         return (
-            max(abs(self.growth_constant), self.growth_quadratic, self.pair_strength, *drifts)
+            max(
+                abs(self.growth_constant),
+                self.growth_quadratic,
+                self.pair_strength,
+                self.leak_strength,
+                *drifts,
+            )
             or 1.0
         )
 
@@ -57,6 +71,7 @@ def sum_forces(forces: Sequence[Force]) -> ForceSum:
         growth_constant=float(sum(f.growth.constant for f in forces)),
         growth_quadratic=float(sum(f.growth.quadratic for f in forces)),
         pair_strength=float(sum(f.pair_strength for f in forces)),
+        leak_strength=float(sum(f.leak_strength for f in forces)),
         l1=float(sum(f.l1 for f in forces)),
         drifts=tuple(f for f in forces if f.has_general_drift),
         preserves_dead_neurons=all(f.preserves_dead_neurons for f in forces),

@@ -39,7 +39,7 @@ class Field:
         self._capacity = 16
         self._blas = BLAS[np.dtype(dtype)]
         self._vectors = np.empty((2, n))
-        self._grams = np.empty((kernels.slices(m) if slots.pair_strength else 0, n, n), dtype)
+        self._grams = np.empty((kernels.slices(m) if slots.interferes else 0, n, n), dtype)
 
     def copy(self) -> Field:
         """A field that samples the same, with work space of its own."""
@@ -110,8 +110,8 @@ class Field:
             values = np.empty((layout.width, capacity), self.dtype)
             kernels.sparse_interference(
                 layout.start, layout.column, *layout.by_neuron, W, self.slots.pair_strength,
-                REVIVAL_MARGIN * self.slots.l1, self._grams[1], alpha, beta, out, *coupling,
-                counts, rows, values, *scratch,
+                self.slots.leak_strength, REVIVAL_MARGIN * self.slots.l1, self._grams[1],
+                alpha, beta, out, *coupling, counts, rows, values, *scratch,
             )  # fmt: skip
             most = int(counts.max(initial=0))
             if most <= capacity:
@@ -123,15 +123,16 @@ class Field:
     ) -> None:
         grams = self._grams[: kernels.slices(W.shape[1])]
         kernels.dense_interference(
-            self._blas, W, self.slots.pair_strength, grams, alpha, beta, out, *coupling
-        )
+            self._blas, W, self.slots.pair_strength, self.slots.leak_strength, grams,
+            alpha, beta, out, *coupling,
+        )  # fmt: skip
 
     def _general_drift(self, W: np.ndarray, coupling: Coupling) -> np.ndarray:
         """C with forces that have a drift of their own, perpendicular to each row as ever."""
         C = np.zeros_like(W)
         for part in coupling:
             part[:] = 0.0
-        if self.slots.pair_strength:
+        if self.slots.interferes:
             self._dense_interference(W, 1.0, 0.0, C, coupling)
         for force in self.slots.drifts:
             C -= force.drift(W)
@@ -205,23 +206,25 @@ class Field:
         return layout, W.ravel(), C.ravel()
 
     # The drift's Jacobian is the Gauss–Newton matrix of the active overlaps plus φ ⊗ 1. Its top
-    # eigenvalue is at most c (2 λ_max(G) + max_i Σ_j ReLU(G_ij)), G taken over the rows that
-    # overlap at all. The factor allows for the power iteration not having converged.
+    # eigenvalue is at most 2c λ_max(G) + max_i Σ_j |φ(G_ij)|, c the steepest slope of φ and G taken
+    # over the rows that overlap at all. The factor allows for the power iteration not having
+    # converged.
 
     def _stiffness(self, top: float, coupling: Coupling) -> float:
-        return 1.1 * (2.0 * self.slots.pair_strength * top + float(coupling.pull.max()))
+        slope = max(self.slots.pair_strength, self.slots.leak_strength)
+        return 1.1 * (2.0 * slope * top + float(coupling.pull.max()))
 
     def _dense_stiffness(self, layout: Layout, W: np.ndarray, coupling: Coupling) -> float:
         """Of the W that was sampled last, whose G is still there."""
         W = W.reshape(self.n, layout.width)
         stiffness = float(sum(force.stiffness(W) for force in self.slots.drifts))
-        if self.slots.pair_strength:
+        if self.slots.interferes:
             top = kernels.dense_top_eigenvalue(self._grams[0], coupling.pull, *self._vectors)
             stiffness += self._stiffness(top, coupling)
         return stiffness
 
     def _sparse_stiffness(self, layout: Layout, W: np.ndarray, coupling: Coupling) -> float:
-        if not self.slots.pair_strength or not coupling.pull.any():
+        if not self.slots.interferes or not coupling.pull.any():
             return 0.0
         assert layout.column is not None
         top = kernels.sparse_top_eigenvalue(

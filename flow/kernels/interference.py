@@ -1,5 +1,6 @@
-"""Numba kernels for interference: drift c Σ_{j≠i} ReLU(G_ij) W_j = ρ_i W_i + C_i, dense and sparse.
+"""Numba kernels for interference: drift Σ_{j≠i} φ(G_ij) W_j = ρ_i W_i + C_i, dense and sparse.
 
+φ(g) = c·ReLU(g) − c'·ReLU(−g), with `strength` c and `leak` c', which most runs have at zero.
 C_i is perpendicular to W_i. The radial part is linear in the length of W_i just as growth is, which
 it may nearly cancel, so integrators treat the two together.
 
@@ -37,7 +38,7 @@ class Coupling(NamedTuple):
     """
 
     pull: Any
-    """Σ_{j≠i} φ(G_ij)."""
+    """Σ_{j≠i} |φ(G_ij)|."""
     squares: Any
     """Σ_{j≠i} ReLU(G_ij)²."""
     radial: Any
@@ -191,8 +192,21 @@ _BAND = 32
 """Rows per task of the element-wise passes: what is mirrored stays in the first cache."""
 
 
+@kernel(forceinline=True, fastmath={"reassoc", "nsz", "contract"})
+def _leaky_totals(phi, g):
+    """Sums of |φ|, ReLU(g)² and φ·g over a row."""
+    total = 0.0
+    squared = 0.0
+    pairing = 0.0
+    for j in range(g.size):
+        total += abs(phi[j])
+        squared += max(g[j], 0.0) * max(g[j], 0.0)
+        pairing += phi[j] * g[j]
+    return total, squared, pairing
+
+
 @kernel(inline="always")
-def _mirror_band(a, strength, grams):
+def _mirror_band(a, strength, leak, grams):
     """G, the sum of `grams`, and φ(G) from the lower triangle, for the rows of band a."""
     G, phi = grams[0], grams[1]
     last = min((a + 1) * _BAND, G.shape[0])
@@ -203,6 +217,8 @@ def _mirror_band(a, strength, grams):
                 for p in range(1, grams.shape[0]):
                     g += grams[p, i, j]
                 f = strength * max(g, 0.0)
+                if leak != 0.0:
+                    f += leak * min(g, 0.0)
                 G[i, j] = g
                 G[j, i] = g
                 phi[i, j] = f
@@ -210,26 +226,36 @@ def _mirror_band(a, strength, grams):
 
 
 @kernel(inline="always")
-def _sum_band(a, strength, grams, pull, squares, radial):
+def _sum_band(a, strength, leak, grams, pull, squares, radial):
     """The coupling of the rows of band a, and −ρ_i on the diagonal of φ."""
     G, phi = grams[0], grams[1]
     for i in range(a * _BAND, min((a + 1) * _BAND, G.shape[0])):
         phi[i, i] = 0.0
-        total, squared = _row_total(phi[i])
+        if leak == 0.0:
+            total, squared = _row_total(phi[i])
+            squares[i] = squared / (strength * strength)
+            rho = squared / (strength * G[i, i]) if G[i, i] > 0.0 else 0.0
+        else:
+            total, squared, pairing = _leaky_totals(phi[i, :i], G[i, :i])
+            after = _leaky_totals(phi[i, i + 1 :], G[i, i + 1 :])
+            total += after[0]
+            pairing += after[2]
+            squares[i] = squared + after[1]
+            rho = pairing / G[i, i] if G[i, i] > 0.0 else 0.0
         pull[i] = total
-        squares[i] = squared / (strength * strength)
-        rho = squared / (strength * G[i, i]) if G[i, i] > 0.0 else 0.0
         radial[i] = rho
         phi[i, i] = -rho
 
 
 @kernel(forceinline=True)
-def _dense_task(task, phase, blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
+def _dense_task(
+    task, phase, blas, W, strength, leak, grams, alpha, beta, out, pull, squares, radial
+):
     n, m, parts = W.shape[0], W.shape[1], grams.shape[0]
     if phase == 1:
-        _mirror_band(task, strength, grams)
+        _mirror_band(task, strength, leak, grams)
     elif phase == 2:
-        _sum_band(task, strength, grams, pull, squares, radial)
+        _sum_band(task, strength, leak, grams, pull, squares, radial)
     else:
         width = (m + parts - 1) // parts
         first = task * width
@@ -243,7 +269,9 @@ def _dense_task(task, phase, blas, W, strength, grams, alpha, beta, out, pull, s
 
 
 @parallel
-def dense_interference(loop, blas, W, strength, grams, alpha, beta, out, pull, squares, radial):
+def dense_interference(
+    loop, blas, W, strength, leak, grams, alpha, beta, out, pull, squares, radial
+):
     """out ← α C + β out, C = φ(G) W − ρ W, for W : (n, m), and its :class:`Coupling`.
 
     grams : (slices(m), n, n); on return the first holds G, the second φ(G) with −ρ_i on its
@@ -252,7 +280,7 @@ def dense_interference(loop, blas, W, strength, grams, alpha, beta, out, pull, s
     parts, bands = grams.shape[0], (W.shape[0] + _BAND - 1) // _BAND
     run_tasks(
         loop, _dense_task, (parts, bands, bands, parts),
-        (blas, W, strength, grams, alpha, beta, out, pull, squares, radial),
+        (blas, W, strength, leak, grams, alpha, beta, out, pull, squares, radial),
     )  # fmt: skip
 
 
@@ -335,6 +363,25 @@ def _rectify(row, strength):
     return largest
 
 
+@kernel(forceinline=True)
+def _rectify_leaky(row, strength, leak):
+    """row ← strength·ReLU(row) − leak·ReLU(−row); the largest |φ|, and the sums of |φ|, ReLU(g)²
+    and φ·g."""
+    largest = 0.0
+    total = 0.0
+    squared = 0.0
+    pairing = 0.0
+    for j in range(row.size):
+        g = row[j]
+        f = strength * g if g > 0.0 else leak * g
+        row[j] = f
+        largest = max(largest, abs(f))
+        total += abs(f)
+        squared += g * g if g > 0.0 else 0.0
+        pairing += f * g
+    return largest, total, squared, pairing
+
+
 @kernel(forceinline=True, fastmath={"reassoc", "nsz", "contract"})
 def _add_scaled(out, factor, x):
     for j in range(x.size):  # x is a slice: an index that might be negative does not vectorise
@@ -401,7 +448,7 @@ def _live_of_neuron(k, neuron_start, neuron_row, neuron_entry, W, live, live_row
 @kernel(inline="always")
 def _couple_row(
     i, start, neuron_start, row_live, row_neuron, row_weight, live, live_row, live_weight,
-    strength, phi, largest, pull, squares, radial,
+    strength, leak, phi, largest, pull, squares, radial,
 ):  # fmt: skip
     """Row i of φ(G), with −ρ_i on the diagonal, and the coupling of the row."""
     row = phi[i]
@@ -414,12 +461,17 @@ def _couple_row(
             row[live_row[p]] += w * live_weight[p]
     own = row[i]
     row[i] = 0.0
-    largest[i] = _rectify(row, strength)
-    total, squared = _row_total(row)
-    rho = squared / (strength * own) if own > 0.0 else 0.0
+    if leak == 0.0:
+        largest[i] = _rectify(row, strength)
+        total, squared = _row_total(row)
+        squares[i] = squared / (strength * strength)
+        rho = squared / (strength * own) if own > 0.0 else 0.0
+    else:
+        largest[i], total, squared, pairing = _rectify_leaky(row, strength, leak)
+        squares[i] = squared
+        rho = pairing / own if own > 0.0 else 0.0
     row[i] = -rho
     pull[i] = total
-    squares[i] = squared / (strength * strength)
     radial[i] = rho
 
 
@@ -477,9 +529,9 @@ def _drift_of_group(
 
 @kernel(forceinline=True)
 def _sparse_task(
-    task, phase, start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
-    alpha, beta, out, pull, squares, radial, outside_count, outside_row, outside_value,
-    row_live, row_neuron, row_weight, live, live_row, live_weight, largest, cursor,
+    task, phase, start, column, neuron_start, neuron_row, neuron_entry, W, strength, leak,
+    threshold, phi, alpha, beta, out, pull, squares, radial, outside_count, outside_row,
+    outside_value, row_live, row_neuron, row_weight, live, live_row, live_weight, largest, cursor,
 ):  # fmt: skip
     n, width = phi.shape[0], live.size
     if phase == 0:
@@ -494,7 +546,7 @@ def _sparse_task(
         for i in range(task * _ROWS, min((task + 1) * _ROWS, n)):
             _couple_row(
                 i, start, neuron_start, row_live, row_neuron, row_weight, live, live_row,
-                live_weight, strength, phi, largest, pull, squares, radial,
+                live_weight, strength, leak, phi, largest, pull, squares, radial,
             )  # fmt: skip
     else:
         _drift_of_group(
@@ -505,8 +557,8 @@ def _sparse_task(
 
 @parallel
 def sparse_interference(
-    loop, start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold, phi,
-    alpha, beta, out, pull, squares, radial, outside_count, outside_row, outside_value,
+    loop, start, column, neuron_start, neuron_row, neuron_entry, W, strength, leak, threshold,
+    phi, alpha, beta, out, pull, squares, radial, outside_count, outside_row, outside_value,
     row_live, row_neuron, row_weight, live, live_row, live_weight, largest, cursor,
 ):  # fmt: skip
     """out ← α C + β out on the layout's entries; also which other entries have |C| > threshold.
@@ -520,7 +572,7 @@ def sparse_interference(
     groups = max(1, (width + _GROUP - 1) // _GROUP)
     run_tasks(
         loop, _sparse_task, (groups, (n + _ROWS - 1) // _ROWS, groups),
-        (start, column, neuron_start, neuron_row, neuron_entry, W, strength, threshold,
+        (start, column, neuron_start, neuron_row, neuron_entry, W, strength, leak, threshold,
          phi, alpha, beta, out, pull, squares, radial, outside_count, outside_row,
          outside_value, row_live, row_neuron, row_weight, live, live_row, live_weight, largest,
          cursor),

@@ -20,6 +20,8 @@ from flow.defaults import FORCE_SETS
 if TYPE_CHECKING:
     from flow.forces import Force
 
+OF_INTERFERENCE = ("c_interference", "leak")
+"""Parameters of a run that may stay None: interference as strong as the rest, and no leak."""
 _NAME_OF_SET = {frozenset(names): name for name, names in FORCE_SETS.items()}
 
 
@@ -50,7 +52,7 @@ def force_set(forces: str) -> ForceSet:
         names = FORCE_SETS[forces]
         coupled = "Interference" in names
         return ForceSet(
-            forces, names, {"c_interference": None} if coupled else {}, coupled, not coupled
+            forces, names, dict.fromkeys(OF_INTERFERENCE) if coupled else {}, coupled, not coupled
         )
     from flow.forces import Force
 
@@ -77,6 +79,8 @@ def force_set(forces: str) -> ForceSet:
     coupled = any(_couples(kind) for kind in kinds)
     if coupled:
         own["c_interference"] = None
+    if "leak" in own:
+        own["leak"] = None
     closed_form = not coupled and not any(kind.has_general_drift for kind in kinds)
     return ForceSet(" + ".join(names), names, own, coupled, closed_form)
 
@@ -93,6 +97,8 @@ def build_forces(forces: str, parameters: Mapping[str, Any]) -> list[Force]:
         }
         if _couples(kind) and parameters["c_interference"] is not None:
             given["strength"] = parameters["c_interference"]
+        if given.get("leak", 0.0) is None:
+            del given["leak"]
         found.append(Force.from_dict({"name": kind.__name__, **given}))
     sum_forces(found)
     return found

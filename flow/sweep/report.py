@@ -165,7 +165,8 @@ def _slot(cell: Cell) -> Any:
     from theory.counting import slot_law, slot_law_applies
 
     n, m = cell.about["n"], cell.about["m"]
-    stated = cell.about["forces"] == "all" and cell.about["c_interference"] is None
+    other = cell.about["c_interference"] is not None or cell.about["leak"] is not None
+    stated = cell.about["forces"] == "all" and not other
     return slot_law(n, m) if stated and slot_law_applies(n, m) else None
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from flow.cli.flags import nearest
 from flow.defaults import BACKENDS, DEFAULT_RTOL, DTYPES, FORCE_SETS
 from flow.driver.memory import run_bytes
-from flow.sweep.forces import build_forces, force_set
+from flow.sweep.forces import OF_INTERFERENCE, build_forces, force_set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,8 @@ class Run:
     """Strength of every force that has one and is not regularization."""
     c_interference: float | None = None
     """Strength of interference, where it is not c."""
+    leak: float | None = None
+    """Slope of the outputs below zero, for Interference; None where they are ReLUs."""
     scale: float = 1.0
     """The start has entries of standard deviation scale/√m."""
     seed: int = 0
@@ -98,6 +100,8 @@ class Run:
             object.__setattr__(self, "lam", 0.0)
         if self.c_interference == self.c:
             object.__setattr__(self, "c_interference", None)
+        if self.leak == 0.0:
+            object.__setattr__(self, "leak", None)
         for name in FORCE_PARAMETERS:
             value = getattr(self, name)
             if value is not None and name not in forces.own:
@@ -105,7 +109,7 @@ class Run:
                     f"{name}: expected forces that have it, got {value!r} with forces = "
                     f"{self.forces!r}; name others, or leave {name} out"
                 )
-            if value is None and name in forces.own and name != "c_interference":
+            if value is None and name in forces.own and name not in OF_INTERFERENCE:
                 if forces.own[name] is None:
                     raise ValueError(
                         f"{name}: expected a value for forces = {self.forces!r}, got none; add it"

@@ -14,6 +14,11 @@ from tests.strategies import seeds, weights
 
 SIZES = [(1, 1), (2, 3), (17, 5), (33, 65), (129, 31), (140, 301)]
 FORCES = [FeatureBenefit(), Interference(1.3), Regularization(0.02)]
+LEAKS = [0.0, 0.4, 1.0]
+
+
+def leaky(leak):
+    return [FeatureBenefit(), Interference(1.3, leak), Regularization(0.02)]
 
 
 def sample(W, forces=FORCES):
@@ -32,11 +37,12 @@ def drift_everywhere(field, state):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_dense_kernel_is_the_formula(size, dtype):
+@pytest.mark.parametrize("leak", LEAKS)
+def test_the_dense_kernel_is_the_formula(size, dtype, leak):
     W = gaussian_init(*size, seed=1, dtype=dtype)
-    field, state = sample(W)
+    field, state = sample(W, leaky(leak))
     tolerance = 30 * np.finfo(dtype).eps * size[0]
-    expected = -Interference(1.3).rate(W.astype(float))
+    expected = -Interference(1.3, leak).rate(W.astype(float))
     assert state.layout.column is None
     np.testing.assert_allclose(drift_everywhere(field, state), expected, atol=tolerance)
     np.testing.assert_allclose(
@@ -51,11 +57,11 @@ def sparse_weights(n, m, seed, fill=0.03):
     return W
 
 
-@given(n=st.integers(2, 40), m=st.integers(1, 300), seed=seeds)
-def test_the_sparse_kernel_is_the_formula_on_all_that_is_not_small(n, m, seed):
+@given(n=st.integers(2, 40), m=st.integers(1, 300), seed=seeds, leak=st.sampled_from(LEAKS))
+def test_the_sparse_kernel_is_the_formula_on_all_that_is_not_small(n, m, seed, leak):
     W = sparse_weights(n, m, seed)
-    field, state = sample(W)
-    expected = -Interference(1.3).rate(W)
+    field, state = sample(W, leaky(leak))
+    expected = -Interference(1.3, leak).rate(W)
     C = drift_everywhere(field, state)
     live = W.any(axis=0)
     kept = ((W != 0) | (np.abs(expected) > REVIVAL_MARGIN * 0.02)) & live
@@ -88,11 +94,12 @@ def test_the_slices_depend_on_the_size_alone():
     assert [slices(m) for m in (1, 1024, 3072, 4096, 10**6)] == [2, 2, 3, 4, 4]
 
 
-@given(W=weights(n=(2, 12), m=(1, 20)))
-def test_the_stiffness_bounds_the_drift_jacobian(W):
+@given(W=weights(n=(2, 12), m=(1, 20)), leak=st.sampled_from(LEAKS))
+def test_the_stiffness_bounds_the_drift_jacobian(W, leak):
     """λ_max of the Jacobian of C, by brute force, stays below the estimate."""
-    _, state = sample(W, [Interference(1.3)])
-    rate, step = Interference(1.3).rate, 1e-7
+    force, step = Interference(1.3, leak), 1e-7
+    _, state = sample(W, [force])
+    rate = force.rate
     units = np.eye(W.size).reshape(-1, *W.shape)
     J = np.array([(rate(W - step * e) - rate(W + step * e)).ravel() for e in units]) / (2 * step)
     top = np.linalg.eigvalsh(0.5 * (J + J.T))[-1]

@@ -63,7 +63,8 @@ NOISY_BASE = replace(
     BASE, forces="L2Regularization + NoisyInterference", sigma=0.1, distribution="bipolar", mu=0.5
 )
 CHANGES = {
-    "n": 5, "m": 9, "lam": 0.5, "c": 4.0, "c_interference": 0.5, "scale": 0.9, "seed": 1,
+    "n": 5, "m": 9, "lam": 0.5, "c": 4.0, "c_interference": 0.5, "leak": 0.3, "scale": 0.9,
+    "seed": 1,
     "backend": "numba", "forces": "no-interference", "rtol": 1e-3, "t_end": 5.0,
     "dtype": "float32", "max_steps": 10, "census": False,
 }  # fmt: skip
@@ -125,7 +126,7 @@ def test_without_regularization_no_lam_is_asked_for():
 
 @pytest.mark.parametrize("name", Force.registry)
 def test_every_force_can_be_swept_with_every_number_it_has(name):
-    numbers = {"strength": 2.0, "lam": 0.3, "mu": 0.4, "sigma": 0.1, "accuracy": 1e-3}
+    numbers = {"strength": 2.0, "lam": 0.3, "mu": 0.4, "sigma": 0.1, "accuracy": 1e-3, "leak": 0.5}
     kind = Force.registry[name]
     wanted = kind(**{f.name: numbers.get(f.name, "bipolar") for f in fields(kind)})
     own = {
