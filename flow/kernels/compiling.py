@@ -7,12 +7,14 @@ warning, and both compile again.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -62,8 +64,20 @@ def _can_be_kept() -> bool:
     return True
 
 
+@cache
+def loops_digest() -> str:
+    """Of the source of the loops, which is part of the kernels that call them."""
+    return hashlib.sha256(Path(__file__).with_name("loops.py").read_bytes()).hexdigest()
+
+
 class KernelCache(FunctionCache):
-    """Numba's cache of one kernel, whose errors cost a compilation and never a run."""
+    """Numba's cache of one kernel, whose errors cost a compilation and never a run.
+
+    Numba compiles anew where the kernel's own file has changed; here also where the loops have.
+    """
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return (*super()._index_key(sig, codegen), loops_digest())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled code for a signature, or None where there is none that can be read."""

@@ -4,9 +4,6 @@ Numba takes in the body of a ``prange`` loop at each of the five layers around i
 as often. Here the loop in threads is a kernel of its own, compiled once for all, that knows the
 body by its address; and a kernel is given the address of the loop, so that the same compiled code
 runs with one thread and with many.
-
-What :func:`run_tasks` makes is part of the kernels that call it, and Numba's cache does not see
-changes of it: after one, delete the compiled files (``*.nbi``, ``*.nbc``).
 """
 
 from __future__ import annotations

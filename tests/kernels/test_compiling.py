@@ -114,6 +114,16 @@ def test_compiling_is_said_once_and_is_no_work(tmp_path):
     assert fresh(TIMED, ROOT, NUMBA_CACHE_DIR=str(tmp_path))[0] == "0 False\n"
 
 
+def test_kernels_are_compiled_again_where_the_loops_that_they_call_have_changed(tmp_path):
+    """Code that calls them in the way of an older version would bring the process down."""
+    root, kept = tmp_path / "checkout", {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+    shutil.copytree(ROOT / "flow", root / "flow", ignore=shutil.ignore_patterns("__pycache__"))
+    assert [fresh(TIMED, root, **kept)[0] for _ in range(2)] == ["1 True\n", "0 False\n"]
+    with (root / "flow" / "kernels" / "loops.py").open("a") as loops:
+        loops.write("# another version\n")
+    assert fresh(TIMED, root, **kept)[0] == "1 True\n"
+
+
 @pytest.mark.long
 def test_the_first_command_says_that_it_compiles_and_the_next_does_not(tmp_path):
     command = "from flow.cli.simulate import main; main(['--n', '4', '--m', '6', '--t-end', '1'])"
