@@ -86,8 +86,6 @@ def plot(data: Data) -> Figure:
     _race(axes[0, 1], data)
     _plateau(axes[1, 0], data)
     _stuck(axes[1, 1], data)
-    for axis, letter in zip(axes.flat, "abcd", strict=True):
-        axis.set_title(f"({letter}) {axis.get_title()}", loc="left")
     return figure
 
 
@@ -98,7 +96,7 @@ def _slots(axis: Axes) -> None:
         2: ((1, "B", style.BLUE), (-1, "C", style.ORANGE)),
         3: ((1, "D and E", style.RED),),
     }
-    names = {1: "monosemantic", 2: "polysemantic:\nbenign collision", 3: "malign\ncollision"}
+    names = {1: "mono-\nsemantic", 2: "poly-\nsemantic:\nbenign", 3: "malign\ncollision"}
     for neuron in (1, 2, 3):
         taken = {sign: (feature, color) for sign, feature, color in on[neuron]}
         for sign in (1, -1):
@@ -111,7 +109,9 @@ def _slots(axis: Axes) -> None:
                       color="white" if color in (style.BLUE, style.RED) else "black")  # fmt: skip
         axis.text(neuron, -1.08, names[neuron], ha="center", va="top", fontsize=10.5)
     axis.axhline(0.0, color="black", lw=1.0)
-    axis.set(title="slots", xticks=[1, 2, 3], yticks=[-1, 0, 1], xlim=(0.5, 3.5), ylim=(-1.75, 1.1))
+    axis.set(
+        title="(a) slots", xticks=[1, 2, 3], yticks=[-1, 0, 1], xlim=(0.5, 3.5), ylim=(-1.95, 1.1)
+    )
     axis.set_xlabel("neuron")
     axis.set_ylabel("weight of a feature")
 
@@ -128,13 +128,13 @@ def _race(axis: Axes, data: Data) -> None:
             axis.plot(times[dead[0]], 0.0, "x", color="black", ms=7, clip_on=False, zorder=5)
     shown = data["theta"] < 1.05
     axis.plot(times[shown], data["theta"][shown], color=style.RED, ls=style.DASHED, lw=1.8)
-    axis.set(title="one encoding: the race", ylim=(0.0, 1.05), xlim=(0.0, times[-1]))
+    axis.set(title="(b) one encoding: the race", ylim=(0.0, 1.05), xlim=(0.0, times[-1]))
     middle = times.size // 2
     axis.text(times[middle], sizes[middle, winner] + 0.04, "winner", ha="right", fontsize=10.5)
     half = int(0.3 * times.size)
-    axis.text(times[half], data["theta"][half] + 0.03, "threshold θ", ha="right",
+    axis.text(times[half], data["theta"][half] - 0.04, "threshold θ", va="top",
               color=style.RED, fontsize=10.5)  # fmt: skip
-    axis.text(0.98, 0.05, "× extinctions", transform=axis.transAxes, ha="right", fontsize=10.5)
+    axis.text(0.98, 0.22, "× extinctions", transform=axis.transAxes, ha="right", fontsize=10.5)
     axis.set_xlabel("flow time t")
     axis.set_ylabel("|W_ik|")
 
@@ -147,10 +147,10 @@ def _plateau(axis: Axes, data: Data) -> None:
               label="interference off")  # fmt: skip
     axis.plot(data["slow"], on, color=style.BLUE, lw=2.4, label="interference on")
     axis.axhline(n / 2, color=style.GREY, lw=1.2, ls=style.DOTTED)
-    axis.set(title="plateau and collapse", xscale="log", yscale="log", ylim=(0.8, 1.3 * n))
+    axis.set(title="(c) plateau and collapse", xscale="log", yscale="log", ylim=(0.8, 1.3 * n))
     axis.text(0.022, 0.86 * n / 2, "n/2", va="top", color=style.GREY, fontsize=10.5)
-    axis.text(0.2, 1.12 * n / 2, "plateau", fontsize=10.5)
-    axis.text(0.95, 0.3 * n, "collapse", fontsize=10.5)
+    axis.text(0.3, 1.25 * n / 2, "plateau", fontsize=10.5)
+    axis.text(0.72, 0.25 * n, "collapse", fontsize=10.5)
     axis.legend(loc="lower left")
     axis.set_xlabel("λt")
     axis.set_ylabel("non-zeros m' of an encoding")
@@ -160,7 +160,7 @@ def _stuck(axis: Axes, data: Data) -> None:
     """W with its stuck row last."""
     W = data["W"]
     axis.imshow(W, cmap=style.SIGNED, vmin=-1.0, vmax=1.0, aspect="auto")
-    axis.set(title="a stuck encoding (last row)", xticks=[], yticks=range(len(W)))
+    axis.set(title="(d) the last is stuck", xticks=[], yticks=range(len(W)))
     axis.set_yticklabels([str(k + 1) for k in range(len(W))])
     axis.grid(False)
     axis.set_xlabel("neurons")

@@ -120,7 +120,7 @@ def find(name: str) -> Claim:
 
 def plain() -> str:
     """The ledger as a table in plain text of at most `WIDTH` columns."""
-    name, verdict = 28, 20
+    name, verdict = 30, 20
     says = WIDTH - name - verdict
     lines = [f"{'claim, and where':<{name}}{'verdict':<{verdict}}what is said", "-" * WIDTH]
     for claim in claims():
@@ -193,5 +193,5 @@ def _evidence(claim: Claim) -> str:
         links.append(f"[figure](../paper_figures/README.md#{claim.figure})")
     page, _, heading = claim.document.partition("#")
     home = "" if page == "theory/README.md" else f"../{page}"
-    links.append(f"[more]({home}#{heading})")
+    links.append(f"[more]({home}{'#' if heading else ''}{heading})")
     return ", ".join(links)

@@ -102,7 +102,7 @@ def benign_makes_polysemantic() -> Sequence[Comparison]:
     return [
         Comparison(quantity="of the pairs at rest, share with opposite signs", paper=1.0,
                    predicted=1.0, simulated=opposite / shared, within=0.0),
-        Comparison(quantity="benign collisions of largest weights, at the start",
+        Comparison(quantity="benign collisions of the start",
                    simulated=float(met)),
         Comparison(quantity="… of which last", paper=float(met), simulated=float(kept)),
         Comparison(quantity="pairs at rest", paper=float(met), simulated=float(shared)),

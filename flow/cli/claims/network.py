@@ -40,7 +40,7 @@ def loss_and_forces() -> Sequence[Comparison]:
             within=1e-6,
         ),
         Comparison(
-            quantity="c = 4, λ, t less c = 1, λ/4, 4t: largest difference",
+            quantity="largest |W(4, λ, t) − W(1, λ/4, 4t)|",
             predicted=0.0,
             simulated=float(np.abs(slow - fast).max()),
             within=1e-9,
@@ -124,7 +124,7 @@ def decay_of_a_pair() -> Sequence[Comparison]:
         Comparison(quantity="d ln G_ij/dt of a pair alone (n = 2, m = 8)",
                    predicted=predicted / overlap, within=1e-3,
                    simulated=float((moved[0] @ moved[1] - overlap) / (h * overlap))),
-        Comparison(quantity="share of pairs with G_ij > 0 at λt = 0.3, n = m = 64", paper=0.0,
+        Comparison(quantity="share of pairs with G_ij > 0, λt = 0.3, n = 64", paper=0.0,
                    simulated=active),
         Comparison(quantity="their mean G_ij/λ", simulated=float(above[above > 0].mean() / lam)),
         Comparison(quantity="room above 1 + f(n − 1)/2 non-zeros, at least 0",

@@ -104,7 +104,7 @@ def cause_of_the_sparsity() -> Sequence[Comparison]:
     lone = integrate(_forces(0.15, "bipolar"), W0[:1], save_at=[20.0, 200.0], t_end=200.0)
     return [
         Comparison(
-            quantity="eight features (paper: O(η²) term alone, η = 0.02)",
+            quantity="eight features (paper: its term alone, η = 0.02)",
             paper=float((implicit[1] - implicit[0]).mean()),
             simulated=float(_fourths(run.final).mean() - _fourths(early).mean()),
         ),
