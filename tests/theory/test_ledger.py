@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -161,13 +162,15 @@ def test_the_initially_largest_weight_is_the_likeliest_winner():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("claim", CLAIMS, ids=NAMES)
-def test_the_command_of_a_claim_runs_and_agrees(claim):
-    """45 commands, together under two minutes; each compares and ends with 1 if it disagrees."""
+@pytest.mark.parametrize("command", dict.fromkeys(claim.command for claim in CLAIMS))
+def test_the_command_of_a_claim_runs_and_agrees(command):
+    """Together under two minutes; a command that compares ends with 1 where numbers disagree."""
+    if "training" in command:
+        pytest.importorskip("jax")
     ended = subprocess.run(
-        [sys.executable, "-m", "theory", claim.name],
+        [sys.executable, *shlex.split(command)[1:]],
         cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=120,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    if "flow.cli.claims" in claim.command:
+    if "flow.cli.claims" in command:
         assert "simulated" in ended.stdout

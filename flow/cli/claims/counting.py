@@ -55,9 +55,9 @@ def share_of_neurons() -> Sequence[Comparison]:
 
 
 def as_many_as_features_squared() -> Sequence[Comparison]:
-    """At m = n² one run in five still has a polysemantic neuron. n = 16, m = 256, 150 seeds."""
+    """At m = n² one run in five still has a polysemantic neuron. n = 16, m = 256, 100 seeds."""
     n, m = 16, 256
-    counts = _counts(n, m, 1.0, 150)
+    counts = _counts(n, m, 1.0, 100)
     law = slot_law(n, m)
     return [
         over_runs("share of runs with none", [float(count == 0) for count in counts],
@@ -70,23 +70,23 @@ def as_many_as_features_squared() -> Sequence[Comparison]:
 def a_quarter() -> Sequence[Comparison]:
     """n²/4m and the slot law at λ√m = 1, where they hold, and at 0.01, where they do not."""
     rows = []
-    for m in (128, 256):
+    for m in (64, 128):
         law = float(slot_mean(64, m))
         rows.append(
-            over_runs(f"polysemantic neurons, n = 64, m = {m}, λ√m = 1", _counts(64, m, 1.0, 24),
+            over_runs(f"polysemantic neurons, n = 64, m = {m}, λ√m = 1", _counts(64, m, 1.0, 32),
                       paper=float(paper_count(64, m)), predicted=law, within=0.15 * law)
         )  # fmt: skip
-    few = over_runs("… m = 128, λ√m = 0.01 (slot law: 7.906)", _counts(64, 128, 0.01, 10),
+    few = over_runs("… m = 128, λ√m = 0.01 (slot law: 7.906)", _counts(64, 128, 0.01, 8),
                     paper=8.0)  # fmt: skip
     return [*rows, few]
 
 
 def who_wins() -> Sequence[Comparison]:
-    """The share that the initially largest weight wins depends on n²/m. λ√m = 0.01, 6 seeds."""
+    """The share that the initially largest weight wins depends on n²/m. λ√m = 0.01."""
     rows = []
-    for n, m in ((16, 256), (32, 512)):
+    for n, m, runs in ((16, 256, 16), (32, 512, 4)):
         shares = []
-        for seed in range(6):
+        for seed in range(runs):
             W0 = gaussian_init(n, m, seed=seed)
             final = integrate(flow_of(0.01 / np.sqrt(m)), W0).final
             shares.append(float(winners(W0, final).largest_stayed.mean()))
