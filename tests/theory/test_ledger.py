@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ COMPLETE = {
 }
 
 
+@cache
 def functions(path):
     """Names of the test functions of a file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
