@@ -21,5 +21,6 @@ FIGURES = (
     "winners",
     "work_precision",
     "learning_rate",
+    "glossary",
 )
 """Names of the figures, which are those of their modules, in the order of the gallery."""

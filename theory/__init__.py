@@ -12,6 +12,7 @@ simulates, and nothing here imports the simulator:
     collisions       two features on one neuron: benign, malign, and the race between them
     counting         how many neurons end up polysemantic
     noise            noise in the hidden layer: the expected loss, and the paper's implicit term
+    ledger           every claim of the paper with our verdict: `python -m theory` prints it
 
 Throughout, `lam` is λ, `c` the strength of feature benefit (and of interference, unless `benefit`
 and `interference` are given apart), times are flow time, and arguments broadcast where it is said.

@@ -10,6 +10,7 @@ from benchmarks.findings.training import speed
 from benchmarks.findings.training.__main__ import QUESTIONS, main
 from benchmarks.findings.training.runs import Case, Question, gather, groups
 from flow.training.setup import Training
+from theory.ledger import find
 
 
 def question(names, measured, file):
@@ -77,3 +78,22 @@ def test_questions_folders_and_sizes_that_cannot_be_used_are_refused(tmp_path):
         speed.main((77,), out=tmp_path / "speed.json")
     with pytest.raises(SystemExit, match="--torch-python: expected"):
         speed.main((1024,), torch_python=tmp_path / "none", out=tmp_path / "speed.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "question", "quoted"),
+    [
+        ("figure-3", "figure3", ["73.2 ± 1.9", "24.1 ± 4.2", "10.2 ± 2.0"]),
+        ("figure-3", "winners", ["26.7 ± 1.6", "1.2 ± 0.9"]),
+        ("tied-weights", "untied", ["94 of 308", "142 of 308", "0.735678", "1.000000"]),
+        ("orthogonal-inputs", "rotated", ["42.0 ± 3.4", "20.5 ± 6.6", "1e-14"]),
+        ("other-winner-dynamics", "switches", ["6.1 ± 1.3", "0.0 ± 0.0", "128.0 ± 0.0"]),
+        ("co-occurrence", "together", ["6.0 ± 1.0", "3.5 ± 0.9", "0.2 ± 0.5", "0.0 ± 0.0"]),
+    ],
+)
+def test_what_claims_quote_of_trained_networks_is_in_the_tables(name, question, quoted):
+    asked = QUESTIONS[question]
+    _, rows = asked.table(gather(asked, asked.file, until=0.0))
+    cells = {str(cell) for row in rows for cell in row}
+    assert set(quoted) <= cells
+    assert question in find(name).command

@@ -29,6 +29,7 @@ TOYS: dict[str, dict[str, Any]] = {
     "malign_collision": {"sizes": (0.45, 1.1), "ratios": (0.6, 0.97), "gaps": (0.3, 0.03)},
     "plateau": {"n": 16, "m_over_n": (1, 2)},
     "count_map": {"n": (8, 16), "m_over_n": (1, 2), "coupling": (0.5, 1.0, 2), "seeds": 3},
+    "glossary": {"n": 16, "t_end": 40.0},
     "animation": {"n": 6, "m": 8, "lam": 0.1, "frames": 4},
 }
 """Smaller still than --fast, where that takes more than a moment."""

@@ -42,7 +42,7 @@ def test_links_lead_somewhere():
         if link.startswith("https:"):
             continue
         name, _, anchor = link.partition("#")
-        target = (README.parent / name).resolve()
+        target = (README.parent / name).resolve() if name else README
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
 
