@@ -3,6 +3,9 @@ from .driver.ensemble import integrate_ensemble as integrate_ensemble
 from .driver.integration import integrate as integrate
 from .driver.simulation import Simulation as Simulation
 from .forces import (
+    CoOccurrence as CoOccurrence,
+)
+from .forces import (
     FeatureBenefit as FeatureBenefit,
 )
 from .forces import (
@@ -35,6 +38,7 @@ from .version import __version__ as __version__
 
 __all__ = [
     "Certificate",
+    "CoOccurrence",
     "FeatureBenefit",
     "Force",
     "Interference",

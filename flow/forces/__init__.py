@@ -6,6 +6,7 @@ NumPy is all that is needed.
 """
 
 from flow.forces.base import Array, Force, Growth, Summary, summarize
+from flow.forces.cooccurrence import CoOccurrence
 from flow.forces.feature_benefit import FeatureBenefit
 from flow.forces.interference import Interference
 from flow.forces.regularization import L2Regularization, Regularization
@@ -14,6 +15,7 @@ from flow.forces.under_noise import NoisyFeatureBenefit, NoisyInterference
 
 __all__ = [
     "Array",
+    "CoOccurrence",
     "FeatureBenefit",
     "Force",
     "ForceSum",

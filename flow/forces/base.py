@@ -81,8 +81,8 @@ class Force:
     registry: ClassVar[dict[str, type[Force]]] = {}
     preserves_dead_neurons: ClassVar[bool] = True
     has_general_drift: ClassVar[bool] = False
-    replaces: ClassVar[type[Force] | None] = None
-    """A force that this one contains, so that both together would count it twice."""
+    replaces: ClassVar[tuple[type[Force], ...]] = ()
+    """Forces that this one contains, so that both together would count them twice."""
 
     def __init_subclass__(cls) -> None:
         needed = dict(_NEEDED if not cls.has_general_drift else _NEEDED | _NEEDED_WITH_DRIFT)

@@ -55,7 +55,7 @@ def sum_forces(forces: Sequence[Force]) -> ForceSum:
     """Add up the slots of `forces`.
 
     Raises TypeError for anything that is not a force, ValueError for a force beside one that
-    replaces it.
+    replaces it, or that replaces the same.
     """
     for force in forces:
         if not isinstance(force, Force):
@@ -64,9 +64,15 @@ def sum_forces(forces: Sequence[Force]) -> ForceSum:
                 f"known forces: {', '.join(Force.registry)}"
             )
     for force in forces:
-        if force.replaces is not None and any(type(f) is force.replaces for f in forces):
-            name, replaced = type(force).__name__, force.replaces.__name__
-            raise ValueError(f"{name} replaces {replaced}, got both; leave {replaced} out")
+        for other in forces:
+            name, beside = type(force).__name__, type(other).__name__
+            if type(other) in force.replaces:
+                raise ValueError(f"{name} replaces {beside}, got both; leave {beside} out")
+            if type(other) is not type(force) and set(force.replaces) & set(other.replaces):
+                raise ValueError(
+                    f"expected {name} or {beside}, which replace the same force, got both; leave "
+                    f"one of them out"
+                )
     return ForceSum(
         growth_constant=float(sum(f.growth.constant for f in forces)),
         growth_quadratic=float(sum(f.growth.quadratic for f in forces)),

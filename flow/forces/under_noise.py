@@ -54,7 +54,7 @@ class NoisyFeatureBenefit(Force):
     """Error of f in units of σ²‖W_i‖²; see :mod:`flow.forces.noise`."""
 
     has_general_drift: ClassVar[bool] = True
-    replaces: ClassVar[type[Force] | None] = FeatureBenefit
+    replaces: ClassVar[tuple[type[Force], ...]] = (FeatureBenefit,)
 
     def __post_init__(self) -> None:
         check_strength(self, "strength", self.strength)
@@ -126,7 +126,7 @@ class NoisyInterference(Force):
     """Error of f in units of σ²‖W_j‖²; see :mod:`flow.forces.noise`."""
 
     has_general_drift: ClassVar[bool] = True
-    replaces: ClassVar[type[Force] | None] = Interference
+    replaces: ClassVar[tuple[type[Force], ...]] = (Interference,)
 
     def __post_init__(self) -> None:
         check_strength(self, "strength", self.strength)

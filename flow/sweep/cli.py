@@ -39,8 +39,9 @@ ABOUT = (
     "as: n = 64; m_over_n = [1, 2, 4]; lam_sqrt_m_over_c = { from = 0.01, to = 1.0, log_steps = 7 "
     "}; seeds = 20, each on a line of its own. Keys: n; m or m_over_n; lam or lam_sqrt_m_over_c; "
     "seeds (a number or a list); c; c_interference; leak; scale; forces (all, no-FORCE, "
-    "only-FORCE, or names of flow.forces joined by +) and their mu, sigma, distribution, accuracy; "
-    "backend; rtol; t_end (left out: to rest); dtype; max_steps; census. Tables [[grid]] add up."
+    "only-FORCE, or names of flow.forces joined by +) and their mu, sigma, distribution, accuracy, "
+    "p, most_active; backend; rtol; t_end (left out: to rest); dtype; max_steps; census. Tables "
+    "[[grid]] add up."
 )
 
 

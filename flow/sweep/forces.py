@@ -20,8 +20,9 @@ from flow.defaults import FORCE_SETS
 if TYPE_CHECKING:
     from flow.forces import Force
 
-OF_INTERFERENCE = ("c_interference", "leak")
-"""Parameters of a run that may stay None: interference as strong as the rest, and no leak."""
+MAY_STAY_NONE = ("c_interference", "leak", "most_active")
+"""Parameters of forces that a run need not have: interference is as strong as the rest then,
+outputs do not leak, any number of features is on."""
 _NAME_OF_SET = {frozenset(names): name for name, names in FORCE_SETS.items()}
 
 
@@ -51,9 +52,8 @@ def force_set(forces: str) -> ForceSet:
     if forces in FORCE_SETS:
         names = FORCE_SETS[forces]
         coupled = "Interference" in names
-        return ForceSet(
-            forces, names, dict.fromkeys(OF_INTERFERENCE) if coupled else {}, coupled, not coupled
-        )
+        of_interference = dict.fromkeys(("c_interference", "leak") if coupled else ())
+        return ForceSet(forces, names, of_interference, coupled, not coupled)
     from flow.forces import Force
 
     given = [name.strip() for name in forces.split("+")]
@@ -77,7 +77,7 @@ def force_set(forces: str) -> ForceSet:
         if field.name not in ("strength", "lam")
     }
     coupled = any(_couples(kind) for kind in kinds)
-    if coupled:
+    if any(_pushes(kind) for kind in kinds):
         own["c_interference"] = None
     if "leak" in own:
         own["leak"] = None
@@ -95,7 +95,7 @@ def build_forces(forces: str, parameters: Mapping[str, Any]) -> list[Force]:
             field.name: parameters[field.name if field.name != "strength" else "c"]
             for field in fields(kind)
         }
-        if _couples(kind) and parameters["c_interference"] is not None:
+        if _pushes(kind) and parameters["c_interference"] is not None:
             given["strength"] = parameters["c_interference"]
         if given.get("leak", 0.0) is None:
             del given["leak"]
@@ -107,4 +107,11 @@ def build_forces(forces: str, parameters: Mapping[str, Any]) -> list[Force]:
 def _couples(kind: type[Force]) -> bool:
     from flow.forces import Interference
 
-    return kind is Interference or kind.replaces is Interference
+    return Interference in (kind, *kind.replaces)
+
+
+def _pushes(kind: type[Force]) -> bool:
+    """Whether a force is interference, without or with noise, and nothing else."""
+    from flow.forces import Interference
+
+    return kind is Interference or kind.replaces == (Interference,)

@@ -16,7 +16,7 @@ from typing import Any
 from flow.cli.flags import nearest
 from flow.defaults import BACKENDS, DEFAULT_RTOL, DTYPES, FORCE_SETS
 from flow.driver.memory import run_bytes
-from flow.sweep.forces import OF_INTERFERENCE, build_forces, force_set
+from flow.sweep.forces import MAY_STAY_NONE, build_forces, force_set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,10 @@ class Run:
     """Its law, such as "bipolar"."""
     accuracy: float | None = None
     """Of these forces; None: their default."""
+    p: float | None = None
+    """Probability of a feature, for CoOccurrence."""
+    most_active: int | None = None
+    """Features that are on at the most, for CoOccurrence; None for any number."""
     backend: str = "auto"
     """As in :func:`flow.driver.integration.integrate`."""
     rtol: float = DEFAULT_RTOL
@@ -70,6 +74,8 @@ class Run:
         for name in ("n", "m", "max_steps"):
             _whole(name, getattr(self, name), 1)
         _whole("seed", self.seed, 0)
+        if self.most_active is not None:
+            _whole("most_active", self.most_active, 1)
         for name in NUMBERS:
             value = getattr(self, name)
             if not (value is None and name in OPTIONAL):
@@ -109,7 +115,7 @@ class Run:
                     f"{name}: expected forces that have it, got {value!r} with forces = "
                     f"{self.forces!r}; name others, or leave {name} out"
                 )
-            if value is None and name in forces.own and name not in OF_INTERFERENCE:
+            if value is None and name in forces.own and name not in MAY_STAY_NONE:
                 if forces.own[name] is None:
                     raise ValueError(
                         f"{name}: expected a value for forces = {self.forces!r}, got none; add it"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flow import (
+    CoOccurrence,
     FeatureBenefit,
     Interference,
     L2Regularization,
@@ -29,6 +30,7 @@ EXAMPLES = {
     # Laws under which the rate itself is smooth, so that differences of the energy show it.
     "NoisyFeatureBenefit": NoisyFeatureBenefit(0.3, "normal", 0.7),
     "NoisyInterference": NoisyInterference(0.2, "uniform", 1.3, accuracy=1e-8),
+    "CoOccurrence": CoOccurrence(0.1, 1.3),
     "leaky Interference": Interference(1.3, leak=0.6),
 }
 each_force = pytest.mark.parametrize("name", sorted(EXAMPLES))

@@ -68,6 +68,8 @@ CHANGES = {
     "backend": "numba", "forces": "no-interference", "rtol": 1e-3, "t_end": 5.0,
     "dtype": "float32", "max_steps": 10, "census": False,
 }  # fmt: skip
+TOGETHER_BASE = Run(n=4, m=8, lam=1, forces="CoOccurrence + Regularization", p=0.1)
+TOGETHER_CHANGES = {"p": 0.2, "most_active": 2}
 NOISY_CHANGES = {"sigma": 0.2, "distribution": "normal", "mu": 0.4, "accuracy": 1e-3}
 
 
@@ -90,9 +92,11 @@ def test_runs_that_are_the_same_have_the_same_hash(one, other):
 
 
 def test_runs_that_differ_in_one_parameter_have_different_hashes():
-    assert set(CHANGES) | set(NOISY_CHANGES) == {f.name for f in fields(Run)}
+    changes = set(CHANGES) | set(NOISY_CHANGES) | set(TOGETHER_CHANGES)
+    assert changes == {f.name for f in fields(Run)}
     runs = [BASE, *(replace(BASE, **{name: value}) for name, value in CHANGES.items())]
-    runs += [NOISY_BASE]
+    runs += [NOISY_BASE, TOGETHER_BASE]
+    runs += [replace(TOGETHER_BASE, **{name: value}) for name, value in TOGETHER_CHANGES.items()]
     runs += [replace(NOISY_BASE, **{name: value}) for name, value in NOISY_CHANGES.items()]
     assert len({r.hash() for r in runs}) == len(runs)
 
@@ -126,7 +130,16 @@ def test_without_regularization_no_lam_is_asked_for():
 
 @pytest.mark.parametrize("name", Force.registry)
 def test_every_force_can_be_swept_with_every_number_it_has(name):
-    numbers = {"strength": 2.0, "lam": 0.3, "mu": 0.4, "sigma": 0.1, "accuracy": 1e-3, "leak": 0.5}
+    numbers = {
+        "p": 0.1,
+        "most_active": 2,
+        "strength": 2.0,
+        "lam": 0.3,
+        "mu": 0.4,
+        "sigma": 0.1,
+        "accuracy": 1e-3,
+        "leak": 0.5,
+    }
     kind = Force.registry[name]
     wanted = kind(**{f.name: numbers.get(f.name, "bipolar") for f in fields(kind)})
     own = {
