@@ -1,5 +1,5 @@
 """Who wins: the share of features whose winner was, at the start, among the r largest of its
-weights. The initially largest weight wins for a sixth of the features at m = n and for half of them
+weights (dotted: by chance). The initially largest weight wins for a sixth of the features at m = n and for half of them
 at m = 16n: what is counted at the start is not what is decided there.
 
 The runs are those of figure 3 (the flow of its loss, to rest). Bars are 95 % intervals over seeds.
@@ -48,16 +48,20 @@ def compute(p: Parameters) -> Data:
 def plot(data: Data) -> Figure:
     """Cumulative shares, one line for each m."""
     figure, axis = style.canvas(5.4)
-    for k, (m, colour, marker) in enumerate(zip(data["ms"], style.SEQUENCE, "os^Dv", strict=False)):
+    for k, (m, colour, marker) in enumerate(
+        zip(data["ms"], style.SEQUENCE, "os^Dv", strict=False)
+    ):
         share, half, seeds = data[f"m{m}"]
         shown = data["ranks"] <= 64
         axis.errorbar(
-            data["ranks"][shown] * 1.03 ** (k - 2),
+            data["ranks"][shown],
             100 * share[shown],
             100 * np.nan_to_num(half[shown]),
             color=colour, marker=marker, ms=6, capsize=3, lw=1.6,
             label=f"m = {m}, seeds: {seeds[0]:.0f}",
         )  # fmt: skip
+        axis.plot(data["ranks"][shown], 100 * data["ranks"][shown] / m, color=colour, lw=1.0,
+                  ls=style.DOTTED, label="by chance, r/m" if k == 0 else None)  # fmt: skip
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(FormatStrFormatter("%d"))
     axis.xaxis.set_minor_formatter(NullFormatter())
