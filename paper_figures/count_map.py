@@ -106,7 +106,7 @@ def plot(data: Data) -> Figure:
     bar.set_label("polysemantic neurons / slot law")
     figure.legend(
         handles=[
-            Line2D([], [], color=style.ORANGE, lw=2.6, label="below 0.9"),
+            Line2D([], [], color="black", lw=2.6, label="below 0.9"),
             Line2D([], [], color="black", lw=2.6, ls=style.DASHED, label="above 1.1"),
         ],
         loc="outside upper center", ncols=2,
@@ -121,7 +121,7 @@ def _panel(axis: Axes, data: Data, k: int) -> Any:
     axis.grid(False)
     image = axis.imshow(ratio, cmap=style.SIGNED, vmin=0.4, vmax=1.6, origin="lower", aspect="auto")
     for inside, colour, dashes in (
-        (ratio < 1.0 - OFF, style.ORANGE, "solid"),
+        (ratio < 1.0 - OFF, "black", "solid"),
         (ratio > 1.0 + OFF, "black", style.DASHED),
     ):
         axis.add_collection(LineCollection(_edges(inside), colors=colour, linewidths=2.6,
@@ -150,8 +150,7 @@ def _edges(inside: np.ndarray) -> list[list[tuple[float, float]]]:
         for i, k in np.argwhere(inside[:, 1:] != inside[:, :-1])
     ]
     level = [
-        [(k - 0.5, i + 0.5), (k + 0.5, i + 0.5)]
-        for i, k in np.argwhere(inside[1:] != inside[:-1])
+        [(k - 0.5, i + 0.5), (k + 0.5, i + 0.5)] for i, k in np.argwhere(inside[1:] != inside[:-1])
     ]
     return upright + level
 

@@ -136,7 +136,14 @@ def _panel(axis: Axes, data: Data, n: int, relative: bool) -> None:
     m, mean, low, high = data["law"]
     axis.fill_between(m, scaled(m, np.maximum(low, 0.5)), scaled(m, high), step="mid",
                       color=style.LIGHT, lw=0, label="slot law: 95 % of runs")  # fmt: skip
-    axis.plot(m, scaled(m, mean), color="black", lw=1.4, ls=style.DASHED, label="slot law: mean (n²/4m lies on it)")
+    axis.plot(
+        m,
+        scaled(m, mean),
+        color="black",
+        lw=1.4,
+        ls=style.DASHED,
+        label="slot law: mean (n²/4m lies on it)",
+    )
     axis.plot(m, scaled(m, data["paper"]), color=style.GREY, ls=style.DOTTED)
     at, value = data["runs"]
     axis.plot(at, np.where(value > 0, scaled(at, value), np.nan), ".", color=style.SKY, ms=4,

@@ -74,16 +74,15 @@ def plot(data: Data) -> Figure:
         name = "one feature" if count == 1 else f"n = {count}"
         error = style.half_width(error, int(data["seeds"]))
         axes[0].fill_between(times, mean - error, mean + error, color=shade, alpha=0.35, lw=0)
-        axes[0].plot(
-            times, mean, color=shade, lw=1.4, label=f"{name}, η = {data['rates'][0]:g}"
-        )
+        axes[0].plot(times, mean, color=shade, lw=1.4, label=f"{name}, η = {data['rates'][0]:g}")
     axes[1].axhline(0.0, color="black", lw=1.6, ls=style.DASHED)
     axes[0].set_ylim(0.0, 0.9)
     axes[0].set_ylabel(r"mean $\|W_i\|_4^4$")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
-                  fontsize=10.5)
-    axes[0].set_title(f"n = {n}, bipolar noise, σ = {float(data['sigma']):g}; means of {int(data['seeds'])}, with "
-                      "their 95 % intervals", fontsize=12)  # fmt: skip
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=10.5
+    )
+    axes[0].set_title(f"n = {n}, bipolar noise, σ = {float(data['sigma']):g}; means and 95 % "
+                      f"intervals of {int(data['seeds'])}", fontsize=12)  # fmt: skip
     axes[1].set_ylabel("SGD − flow")
     axes[1].set_xlabel("flow time t (learning rate × steps)")
     return figure

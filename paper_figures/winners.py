@@ -47,10 +47,8 @@ def compute(p: Parameters) -> Data:
 
 def plot(data: Data) -> Figure:
     """Cumulative shares, one line for each m."""
-    figure, axis = style.canvas(5.4)
-    for k, (m, colour, marker) in enumerate(
-        zip(data["ms"], style.SEQUENCE, "os^Dv", strict=False)
-    ):
+    figure, axis = style.canvas(5.9)
+    for k, (m, colour, marker) in enumerate(zip(data["ms"], style.SEQUENCE, "os^Dv", strict=False)):
         share, half, seeds = data[f"m{m}"]
         shown = data["ranks"] <= 64
         axis.errorbar(
@@ -58,7 +56,7 @@ def plot(data: Data) -> Figure:
             100 * share[shown],
             100 * np.nan_to_num(half[shown]),
             color=colour, marker=marker, ms=6, capsize=3, lw=1.6,
-            label=f"m = {m}, seeds: {seeds[0]:.0f}",
+            label=f"m = {m}, {seeds[0]:.0f} seeds",
         )  # fmt: skip
         axis.plot(data["ranks"][shown], 100 * data["ranks"][shown] / m, color=colour, lw=1.0,
                   ls=style.DOTTED, label="by chance, r/m" if k == 0 else None)  # fmt: skip
@@ -70,7 +68,7 @@ def plot(data: Data) -> Figure:
     axis.set_ylabel("winners of rank ≤ r (%)")
     axis.set_title(f"n = {int(data['n'])}, λ = {float(data['lam']):g}, c = {float(data['c']):g}, "
                    "flow to rest")  # fmt: skip
-    axis.legend(loc="lower right")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 

@@ -50,7 +50,7 @@ def run(command, folder):
     }
     return subprocess.run(
         ["bash", "-c", command], cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        capture_output=True,
     )  # fmt: skip
 
 
@@ -59,13 +59,14 @@ def console(example):
     for part in re.split(r"(?m)^\$ ", example.parsed)[1:]:
         command, _, expected = part.partition("\n")
         said = run(command, example.namespace["folder"])
-        assert "Traceback" not in said.stdout, said.stdout
-        assert told(said.stdout) == told(expected), f"{command}\n{said.stdout}"
+        assert "Traceback" not in said.stderr, said.stderr
+        printed = said.stderr if said.returncode == 2 else said.stdout
+        assert told(printed) == told(expected), f"{command}\n{printed}"
 
 
 def shell(example):
     said = run(example.parsed, example.namespace["folder"])
-    assert said.returncode == 0, said.stdout
+    assert said.returncode == 0, said.stderr
 
 
 def python(example):
@@ -92,9 +93,7 @@ def blocks(path):
     return list(document.examples())
 
 
-@pytest.mark.parametrize(
-    "page", [pytest.param(name, marks=marks) for name, marks in PAGES.items()]
-)
+@pytest.mark.parametrize("page", [pytest.param(name, marks=marks) for name, marks in PAGES.items()])
 def test_blocks_of_a_page_run_and_print_what_stands_below_them(page, tmp_path, monkeypatch):
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     namespace = {"__name__": "page"}
