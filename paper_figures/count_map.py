@@ -1,10 +1,11 @@
 """The count map ([in words](count_map.md)): polysemantic neurons of the flow at rest over what the
-slot law expects, with the 95 % interval, for every m/n and λ√m/c; lines part cells below 0.9 (solid)
-and above 1.1 (dashed) from the others: it holds at λ√m/c = 1; below there are fewer for m ≥ 2n, and more at m = n in large networks.
+slot law expects, with the 95 % interval, for every m/n and λ√m/c; lines part cells below 0.9
+(solid) and above 1.1 (dashed) from the others: it holds at λ√m/c = 1; below there are fewer for m ≥
+2n, and more at m = n in large networks.
 
-A star marks cells with runs that did not come to rest, which are in no mean. Every cell with
-all that was counted: count_map_table.md. The slot law (a conjecture) and n²/4m differ by less than
-2 % here. Source: theory/README, section 4.
+A star marks cells with runs that did not come to rest, which are in no mean. Every cell with all
+that was counted: count_map_table.md. The slot law (a conjecture) and n²/4m differ by less than 2 %
+here. Source: theory/README, section 4.
 """
 
 from __future__ import annotations
@@ -71,8 +72,7 @@ def rows(p: Parameters) -> Sequence[Mapping[str, Any]]:
 
 
 def compute(p: Parameters) -> Data:
-    """(n, m/n, λ√m/c): mean of count over slot law, half the width of its 95 % interval, runs; those
-    that failed."""
+    """(n, m/n, λ√m/c): mean of count over slot law, half of its 95 % interval; runs; failures."""
     shape = (len(p.n), len(p.m_over_n), p.coupling[2])
     relative: dict[tuple[int, int, int], list[float]] = defaultdict(list)
     failed = np.zeros(shape, np.int64)
@@ -144,7 +144,7 @@ def _panel(axis: Axes, data: Data, k: int) -> Any:
 
 
 def _edges(inside: np.ndarray) -> list[list[tuple[float, float]]]:
-    """Sides of cells, (x, y) to (x, y), that part the cells `inside` : (rows, columns) from others."""
+    """Sides, (x, y) to (x, y), that part the cells `inside` : (rows, columns) from the others."""
     upright = [
         [(k + 0.5, i - 0.5), (k + 0.5, i + 0.5)]
         for i, k in np.argwhere(inside[:, 1:] != inside[:, :-1])

@@ -64,8 +64,9 @@ def plot(data: Data) -> Figure:
     axes[1].set_title("(b) bipolar noise, no ℓ1")
     axes[1].set_xlabel("σ")
     axes[0].legend(loc="center", bbox_to_anchor=(0.5, 0.5))
-    figure.suptitle(f"n = {int(data['n'])}, m = {int(data['m'])}, c = 4, t = 2000, {INSTANCES} instances: "
-                    "mean, bars: its 95 % interval", fontsize=12, x=0.01, ha="left")  # fmt: skip
+    figure.suptitle(f"n = {int(data['n'])}, m = {int(data['m'])}, c = 4, t = 2000, {INSTANCES} "
+                    "instances: mean, bars: its 95 % interval",
+                    fontsize=12, x=0.01, ha="left")  # fmt: skip
     return figure
 
 

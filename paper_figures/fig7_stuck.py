@@ -90,8 +90,9 @@ def plot(data: Data) -> Figure:
     for (i, k), value in np.ndenumerate(shown):
         if abs(value) > 0.02:
             large = abs(value) > 0.3
-            axes[1].text(k + 1, i + 1, f"{value:.2f}" if large else f"{value:.2f}".replace("0.", "."),
-                         ha="center", va="center", fontsize=8.5 if large else 6.5,
+            text = f"{value:.2f}" if large else f"{value:.2f}".replace("0.", ".")
+            axes[1].text(k + 1, i + 1, text, ha="center", va="center",
+                         fontsize=8.5 if large else 6.5,
                          color="white" if value < -0.6 else "black")  # fmt: skip
     bar = figure.colorbar(image, ax=axes[1], ticks=[-1, 0, 1], pad=0.02, fraction=0.06)
     bar.outline.set_visible(False)

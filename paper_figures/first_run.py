@@ -1,6 +1,6 @@
-"""The first command of the README, `python flow/simulate.py --plot run.png`: weights race and one of
-each feature is left; their number falls along the universal law; the energies fall; at the end two
-features stand on one neuron 13 times, with opposite signs (dots of two colours in one column).
+"""The first command of the README, `python flow/simulate.py --plot run.png`: weights race and one
+of each feature is left; their number falls along the universal law; the energies fall; at the end
+two features stand on one neuron 13 times, with opposite signs (dots of two colours in one column).
 
 All forces, c = 1, to rest. Six of the features are drawn in the first panel, two of them from
 shared neurons.

@@ -1,6 +1,6 @@
 """Who wins: the share of features whose winner was, at the start, among the r largest of its
-weights (dotted: by chance). The initially largest weight wins for a sixth of the features at m = n and for half of them
-at m = 16n: what is counted at the start is not what is decided there.
+weights (dotted: by chance). The initially largest weight wins for a sixth of the features at m = n
+and for half of them at m = 16n: what is counted at the start is not what is decided there.
 
 The runs are those of figure 3 (the flow of its loss, to rest). Bars are 95 % intervals over seeds.
 Sources: paper, section 1.1; theory/README, section 4.

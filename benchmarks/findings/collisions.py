@@ -87,8 +87,8 @@ COLUMNS = [
     "largest wins", "median rank", "revived winners", "malign at start", f"malign above {LARGE}",
     "benign at start that last", "stationary",
 ]  # fmt: skip
-LEGEND = """Polysemantic neurons: exact non-zeros, mean over seeds ± its 95 % interval; slot law: mean
-and central 95 % of one run. Largest wins: initially largest weights that win, with their sign;
+LEGEND = """Polysemantic neurons: exact non-zeros, mean over seeds ± its 95 % interval; slot law:
+mean and central 95 % of one run. Largest wins: initially largest weights that win, with their sign;
 median rank: of the winners, at the start. Malign collisions: those of which the larger stays, the
 smaller stays, both leave; at start: the largest weights of two features share a neuron."""
 

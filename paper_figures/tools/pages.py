@@ -1,8 +1,9 @@
-"""The API pages, from the docstrings: ``python -m paper_figures.tools.pages``, then open api/index.html.
+"""The API pages, from the docstrings: ``python -m paper_figures.tools.pages``, then open
+api/index.html.
 
 pdoc reads the modules, mathematics included; the guide in front of them is the pages of this
-repository (README, manual, theory, findings, figures) and the notebooks of the tutorial, as they are.
-Nothing is copied by hand. Needs the extra ``docs``.
+repository (README, manual, theory, findings, figures) and the notebooks of the tutorial, as they
+are. Nothing is copied by hand. Needs the extra ``docs``.
 """
 
 from __future__ import annotations
@@ -67,9 +68,10 @@ def build(out: Path) -> list[Path]:
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, target)
     links = "".join(f'<li><a href="{page_of(name)}">{name}</a></li>' for name in names)
+    sources = {name: f"paper_figures/tutorial/{name}.ipynb" for name in tutorial.NAMES}
     notebooks = "".join(
-        f'<li><a href="{page_of(f"paper_figures/tutorial/{name}.ipynb")}">{name.replace("_", " ")}</a></li>'
-        for name in tutorial.NAMES
+        f'<li><a href="{page_of(source)}">{name.replace("_", " ")}</a></li>'
+        for name, source in sources.items()
     )
     aside = (
         f"<nav><p><a href='index.html'>incidental-flow</a></p><ul>{links}</ul><p>tutorial</p>"
@@ -79,8 +81,7 @@ def build(out: Path) -> list[Path]:
     for name in names:
         text = (ROOT / name).read_text(encoding="utf-8")
         written.append(_write(out, name, str(to_html(text)), aside))
-    for name in tutorial.NAMES:
-        source = f"paper_figures/tutorial/{name}.ipynb"
+    for source in sources.values():
         written.append(_write(out, source, _notebook(ROOT / source), aside))
     return [*written, *out.glob("*.html")]
 
@@ -138,8 +139,9 @@ def _notebook(path: Path) -> str:
 
 _HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width">
-<style>body{{max-width:60rem;margin:auto;padding:1rem;font:16px/1.5 sans-serif}}img{{max-width:100%}}
-pre{{background:#f4f4f4;padding:.6rem;overflow:auto}}table{{border-collapse:collapse;display:block;overflow:auto}}
+<style>body{{max-width:60rem;margin:auto;padding:1rem;font:16px/1.5 sans-serif}}
+img{{max-width:100%}}pre{{background:#f4f4f4;padding:.6rem;overflow:auto}}
+table{{border-collapse:collapse;display:block;overflow:auto}}
 td,th{{border:1px solid #ccc;padding:.2rem .5rem}}</style>
 <script src="https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-svg.js" async></script>
 <script>window.MathJax={{tex:{{inlineMath:[["$","$"]]}}}}</script>

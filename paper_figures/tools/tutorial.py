@@ -1,7 +1,7 @@
 """The tutorial's notebooks, made from their sources: ``python -m paper_figures.tools.tutorial``.
 
-The sources are the Python files of ``paper_figures/tutorial``, cells after ``# %%``; a notebook is what
-comes of running one in a fresh kernel. Needs the extra ``docs``.
+The sources are the Python files of ``paper_figures/tutorial``, cells after ``# %%``; a notebook is
+what comes of running one in a fresh kernel. Needs the extra ``docs``.
 """
 
 from __future__ import annotations

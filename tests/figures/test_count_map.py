@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.findings import crowds
 from flow import gaussian_init
+from flow.analysis.statistics import mean_and_interval
 from flow.cli.flags import InputError
 from flow.results.provenance import target, versions
 from flow.sweep import run
@@ -146,7 +147,7 @@ def test_the_map_is_of_means_over_seeds_and_failures_are_counted_not_averaged(
     counts = [row["polysemantic"] for row in map_table.read(table).rows if row["finished"]]
     relative = np.array(counts) / slot_mean(8, 8)
     assert data["ratio"].item() == pytest.approx(relative.mean())
-    assert data["error"].item() == pytest.approx(relative.std(ddof=1) / math.sqrt(3))
+    assert data["error"].item() == pytest.approx(mean_and_interval(relative)[1])
     assert (data["runs"].item(), data["failed"].item()) == (3, 1)
 
 

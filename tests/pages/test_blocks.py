@@ -1,8 +1,8 @@
 """What the pages show is what happens: their code blocks run, and print what stands below them.
 
-`console` blocks are commands after `$ ` with their output, `sh` blocks commands alone, `python` blocks
-code, with what it prints in a `text` block right below. Blocks of one page run in order, in one
-folder and one namespace. A page leaves a block out by ``<!--- skip: next -->``.
+`console` blocks are commands after `$ ` with their output, `sh` blocks commands alone, `python`
+blocks code, with what it prints in a `text` block right below. Blocks of one page run in order, in
+one folder and one namespace. A page leaves a block out by ``<!--- skip: next -->``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 from tests import ROOT
-
-sybil = pytest.importorskip("sybil")
-from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 PAGES = {
     "README.md": (),
@@ -89,7 +88,7 @@ PARSERS = (
 
 
 def blocks(path):
-    document = sybil.Sybil(PARSERS).parse(path)
+    document = Sybil(PARSERS).parse(path)
     return list(document.examples())
 
 
