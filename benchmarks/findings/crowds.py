@@ -10,7 +10,7 @@ feature that moves ends up facing somebody, beside one that stays.
 
 What to expect: interference adds −c G_ij W_jk to dW_ik/dt while G_ij > 0. It drives the weights of
 other features on j's neuron to the other sign, where they all are of one sign and in each other's
-way. Source: theory/README, sections 3 and 4; every number is a mean over runs ± half of its 95 % interval.
+way. Source: theory/README, sections 3 and 4; numbers are means over runs, ± 95 %.
 """
 
 from __future__ import annotations
