@@ -85,13 +85,13 @@ def compute(p: Parameters) -> Data:
             relative[place].append(row["polysemantic"] / float(slot_mean(row["n"], row["m"])))
         else:
             failed[place] += 1
-    mean, error, done = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.int64)
+    mean, half, done = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.int64)
     for place, values in relative.items():
-        mean[place], error[place] = mean_and_interval(values)
+        mean[place], half[place] = mean_and_interval(values)
         done[place] = len(values)
     return {
         "n": np.array(p.n), "m_over_n": np.array(p.m_over_n), "coupling": couplings(p),
-        "ratio": mean, "error": error, "runs": done, "failed": failed,
+        "ratio": mean, "half_width": half, "runs": done, "failed": failed,
     }  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def plot(data: Data) -> Figure:
 
 
 def _panel(axis: Axes, data: Data, k: int) -> Any:
-    ratio, error = data["ratio"][k], data["error"][k]
+    ratio, half = data["ratio"][k], data["half_width"][k]
     high, wide = ratio.shape
     axis.grid(False)
     image = axis.imshow(ratio, cmap=style.SIGNED, vmin=0.4, vmax=1.6, origin="lower", aspect="auto")
@@ -132,8 +132,8 @@ def _panel(axis: Axes, data: Data, k: int) -> Any:
         star = "*" if data["failed"][k, row, column] else ""
         how = {"ha": "center", "color": "white" if value < 0.75 else "black", "zorder": 3}
         axis.text(column, row, f"{value:.2f}{star}", va="bottom", fontsize=11.5, **how)
-        if not np.isnan(error[row, column]):
-            small = f"± {error[row, column]:.2f}".replace("0.", ".")
+        if not np.isnan(half[row, column]):
+            small = f"± {half[row, column]:.2f}".replace("0.", ".")
             axis.text(column, row - 0.06, small, va="top", fontsize=9.5, **how)
     axis.set_xticks(range(wide), [f"{value:.2g}" for value in data["coupling"]])
     axis.set_yticks(range(high), [str(value) for value in data["m_over_n"]])
