@@ -6,6 +6,7 @@ docstring is what the gallery says about it.
 """
 
 FIGURES = (
+    "first_run",
     "animation",
     "fig1_network",
     "fig2_sparsification",

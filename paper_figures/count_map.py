@@ -1,10 +1,11 @@
 """The count map ([in words](count_map.md)): polysemantic neurons of the flow at rest over what the
-slot law expects, for every m/n and λ√m/c, with the lines on which the ratio leaves 1 by a tenth: it
-holds at λ√m/c = 1; below there are fewer for m ≥ 2n, and more at m = n in large networks.
+slot law expects, with the 95 % interval, for every m/n and λ√m/c; lines part cells below 0.9
+(solid) and above 1.1 (dashed) from the others: it holds at λ√m/c = 1; below there are fewer for m ≥
+2n, and more at m = n in large networks.
 
-A star marks cells with runs that did not come to rest, which are in no mean. Every cell with
-all that was counted: count_map_table.md. The slot law (a conjecture) and n²/4m differ by less than
-2 % here. Source: theory/README, section 4.
+A star marks cells with runs that did not come to rest, which are in no mean. Every cell with all
+that was counted: count_map_table.md. The slot law (a conjecture) and n²/4m differ by less than 2 %
+here. Source: theory/README, section 4.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
+from matplotlib.lines import Line2D
 
-from flow.analysis.statistics import standard_error
+from flow.analysis.statistics import mean_and_interval
 from flow.sweep.runs import Run, ratios
 from paper_figures.tools import fig3_table, gallery, map_table, style
 from paper_figures.tools.cache import Data
 from theory.counting import slot_mean
 
 OFF = 0.1
-"""How far from 1 the lines are."""
+"""How far from 1 the cells are that lines part from the others."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def rows(p: Parameters) -> Sequence[Mapping[str, Any]]:
 
 
 def compute(p: Parameters) -> Data:
-    """(n, m/n, λ√m/c): mean of count over slot law, its standard error, runs; those that failed."""
+    """(n, m/n, λ√m/c): mean of count over slot law, half of its 95 % interval; runs; failures."""
     shape = (len(p.n), len(p.m_over_n), p.coupling[2])
     relative: dict[tuple[int, int, int], list[float]] = defaultdict(list)
     failed = np.zeros(shape, np.int64)
@@ -83,13 +85,13 @@ def compute(p: Parameters) -> Data:
             relative[place].append(row["polysemantic"] / float(slot_mean(row["n"], row["m"])))
         else:
             failed[place] += 1
-    mean, error, done = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.int64)
+    mean, half, done = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.int64)
     for place, values in relative.items():
-        mean[place], error[place] = np.mean(values), standard_error(values)
+        mean[place], half[place] = mean_and_interval(values)
         done[place] = len(values)
     return {
         "n": np.array(p.n), "m_over_n": np.array(p.m_over_n), "coupling": couplings(p),
-        "ratio": mean, "error": error, "runs": done, "failed": failed,
+        "ratio": mean, "half_width": half, "runs": done, "failed": failed,
     }  # fmt: skip
 
 
@@ -101,38 +103,56 @@ def plot(data: Data) -> Figure:
         image = _panel(axis, data, k)
     axes.flat[-1].set_xlabel("λ√m/c")
     bar = figure.colorbar(image, ax=list(axes.flat), pad=0.01, fraction=0.04, aspect=40)
-    bar.set_label("polysemantic neurons / slot law (± s.e. in hundredths)")
+    bar.set_label("polysemantic neurons / slot law")
+    figure.legend(
+        handles=[
+            Line2D([], [], color="black", lw=2.6, label="below 0.9"),
+            Line2D([], [], color="black", lw=2.6, ls=style.DASHED, label="above 1.1"),
+        ],
+        loc="outside upper center", ncols=2,
+    )  # fmt: skip
     bar.outline.set_visible(False)
     return figure
 
 
 def _panel(axis: Axes, data: Data, k: int) -> Any:
-    ratio, error = data["ratio"][k], data["error"][k]
+    ratio, half = data["ratio"][k], data["half_width"][k]
     high, wide = ratio.shape
     axis.grid(False)
     image = axis.imshow(ratio, cmap=style.SIGNED, vmin=0.4, vmax=1.6, origin="lower", aspect="auto")
-    for level, colour, dashes in (
-        (1.0 - OFF, "white", "solid"),
-        (1.0 + OFF, "black", style.DASHED),
+    for inside, colour, dashes in (
+        (ratio < 1.0 - OFF, "black", "solid"),
+        (ratio > 1.0 + OFF, "black", style.DASHED),
     ):
-        if ratio.min() < level < ratio.max():  # false where a cell is empty
-            axis.contour(ratio, levels=[level], colors=colour, linewidths=2.4,
-                         linestyles=[dashes])  # fmt: skip
+        axis.add_collection(LineCollection(_edges(inside), colors=colour, linewidths=2.6,
+                                           linestyles=[dashes], zorder=2))  # fmt: skip
     for (row, column), value in np.ndenumerate(ratio):
         if not np.isfinite(value):
             continue
         star = "*" if data["failed"][k, row, column] else ""
-        below = "" if np.isnan(error[row, column]) else f"\n±{100 * error[row, column]:.0f}"
-        axis.text(column, row, f"{value:.2f}{star}{below}", ha="center", va="center", fontsize=9.5,
-                  color="white" if value < 0.75 else "black",
-                  path_effects=[withStroke(linewidth=3.0, foreground=image.to_rgba(value))],
-                  zorder=3)  # fmt: skip
+        how = {"ha": "center", "color": "white" if value < 0.75 else "black", "zorder": 3}
+        axis.text(column, row, f"{value:.2f}{star}", va="bottom", fontsize=11.5, **how)
+        if not np.isnan(half[row, column]):
+            small = f"± {half[row, column]:.2f}".replace("0.", ".")
+            axis.text(column, row - 0.06, small, va="top", fontsize=9.5, **how)
     axis.set_xticks(range(wide), [f"{value:.2g}" for value in data["coupling"]])
     axis.set_yticks(range(high), [str(value) for value in data["m_over_n"]])
     axis.set_ylabel("m/n")
     low, high = data["runs"][k].min(), data["runs"][k].max()
     axis.set_title(f"n = {data['n'][k]}, {low}{f' to {high}' if high > low else ''} runs a cell")
     return image
+
+
+def _edges(inside: np.ndarray) -> list[list[tuple[float, float]]]:
+    """Sides, (x, y) to (x, y), that part the cells `inside` : (rows, columns) from the others."""
+    upright = [
+        [(k + 0.5, i - 0.5), (k + 0.5, i + 0.5)]
+        for i, k in np.argwhere(inside[:, 1:] != inside[:, :-1])
+    ]
+    level = [
+        [(k - 0.5, i + 0.5), (k + 0.5, i + 0.5)] for i, k in np.argwhere(inside[1:] != inside[:-1])
+    ]
+    return upright + level
 
 
 if __name__ == "__main__":

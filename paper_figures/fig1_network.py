@@ -55,7 +55,7 @@ def plot(data: Data) -> Figure:
         Line2D([], [], color=style.BLUE, lw=2.5, label="W > 0"),
         Line2D([], [], color=style.ORANGE, lw=2.5, ls=style.DASHED, label="W < 0"),
         Line2D([], [], marker="o", color="white", mec="black", mew=2.6, ms=12, ls="none",
-               label="polysemantic neuron"),
+               label="polysemantic (two |W| > ½)"),
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure

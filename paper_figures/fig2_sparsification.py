@@ -98,6 +98,8 @@ def plot(data: Data) -> Figure:
     axes[1].set_ylabel("non-zero weights m'")
     axes[1].set_xlabel("flow time t")
     axes[0].legend(loc="lower left")
+    axes[0].set_ylim(bottom=0.8)
+    axes[1].set_ylim(bottom=0.8)
     for axis in axes:
         for time, label in ((1 / (lam * np.sqrt(m)), r"$1/(\lambda\sqrt{m})$"), (1 / lam, "1/λ")):
             axis.axvline(time, color="0.6", lw=1.0, ls=style.DOTTED, zorder=0)
@@ -113,7 +115,7 @@ def _panel(axis: Axes, data: Data, row: int, exact: np.ndarray, drawn: np.ndarra
     axis.plot(data["law"][0], data["law"][row], color="black", lw=1.6, ls=style.DASHED,
               label="universal law, nothing fitted")  # fmt: skip
     axis.plot(data["euler"][0], data["euler"][row], "o", color=style.BLUE, ms=4,
-              label="authors' simulation")  # fmt: skip
+              label="the authors' loop, run again")  # fmt: skip
     axis.set_xscale("log")
     axis.set_yscale("log")
 

@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, NullFormatter
+from scipy.special import stdtrit
 
 from flow.sweep.runs import Run
 from paper_figures.tools import fig3_table, gallery, style
@@ -72,14 +73,15 @@ def adamw(files: Sequence[str]) -> np.ndarray:
 
 
 def share_of_paper_count(n: int, groups: Mapping[int, np.ndarray]) -> np.ndarray:
-    """(2,) sum of all counts over that of n²/4m, for m ≥ 2n, and its standard error.
+    """(2,) sum of all counts over that of n²/4m, for m ≥ 2n, and half of its 95 % interval.
 
-    The error is from the scatter between seeds of equal m.
+    The interval is from the scatter between seeds of equal m.
     """
     wide = {m: values for m, values in groups.items() if m >= 2 * n and values.size > 1}
     expected = sum(float(paper_count(n, m)) * values.size for m, values in wide.items())
     variance = sum(values.size * values.var(ddof=1) for values in wide.values())
-    return np.array([sum(values.sum() for values in wide.values()), np.sqrt(variance)]) / expected
+    half = stdtrit(sum(values.size - 1 for values in wide.values()), 0.975) * np.sqrt(variance)
+    return np.array([sum(values.sum() for values in wide.values()), half]) / expected
 
 
 def compute(p: Parameters) -> Data:
@@ -134,8 +136,15 @@ def _panel(axis: Axes, data: Data, n: int, relative: bool) -> None:
     m, mean, low, high = data["law"]
     axis.fill_between(m, scaled(m, np.maximum(low, 0.5)), scaled(m, high), step="mid",
                       color=style.LIGHT, lw=0, label="slot law: 95 % of runs")  # fmt: skip
-    axis.plot(m, scaled(m, mean), color="black", lw=1.4, ls=style.DASHED, label="slot law: mean")
-    axis.plot(m, scaled(m, data["paper"]), color=style.GREY, ls=style.DOTTED, label="n²/4m")
+    axis.plot(
+        m,
+        scaled(m, mean),
+        color="black",
+        lw=1.4,
+        ls=style.DASHED,
+        label="slot law: mean (n²/4m lies on it)",
+    )
+    axis.plot(m, scaled(m, data["paper"]), color=style.GREY, ls=style.DOTTED)
     at, value = data["runs"]
     axis.plot(at, np.where(value > 0, scaled(at, value), np.nan), ".", color=style.SKY, ms=4,
               label="flow, single runs")  # fmt: skip
@@ -161,6 +170,9 @@ def _made(data: Data) -> str:
         f"flow: {_span(seeds)} seeds for each m;",
         f"m ≥ 2n: {share:.2f} ± {error:.2f} of n²/4m",
     ]
+    none = int(np.sum(data["runs"][1] == 0))
+    if none:
+        lines.append(f"runs with none, off the axis: {none}")
     if data["adamw"].size:
         at, instances = data["adamw"][[0, 3]].astype(int)
         lines += [

@@ -2,7 +2,7 @@
 (b), in training and in the flow: it grows with strength and collapses where encodings lose their
 length; for ℓ1 that is at the critical λ = 2c/3√3, above which no weight survives.
 
-Mean ± standard deviation over five instances, n = 8, m = 16, c = 4, at t = 2000. Measured by
+Means over five instances with their 95 % intervals, n = 8, m = 16, c = 4, at t = 2000. Measured by
 `python -m benchmarks.findings.noise figure5a figure5b`. The paper does not state its settings.
 Sources: paper, appendix D; theory/README, sections 2, 6 and 7.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from paper_figures.tools import benchmark_results, gallery, style
 from paper_figures.tools.cache import Data
@@ -31,6 +32,8 @@ class Parameters:
 
 
 FULL = Parameters()
+INSTANCES = 5
+TICKS_A, TICKS_B = (1e-4, 1e-3, 0.01, 0.1, 1.0), (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 FAST = FULL
 
 
@@ -61,28 +64,53 @@ def plot(data: Data) -> Figure:
     axes[1].set_title("(b) bipolar noise, no ℓ1")
     axes[1].set_xlabel("σ")
     axes[0].legend(loc="center", bbox_to_anchor=(0.5, 0.5))
-    figure.suptitle(f"n = {int(data['n'])}, m = {int(data['m'])}, c = 4, t = 2000, 5 instances: "
-                    "mean ± standard deviation", fontsize=12, x=0.01, ha="left")  # fmt: skip
+    figure.suptitle(f"n = {int(data['n'])}, m = {int(data['m'])}, c = 4, t = 2000, {INSTANCES} "
+                    "instances: mean, bars: its 95 % interval",
+                    fontsize=12, x=0.01, ha="left")  # fmt: skip
     return figure
 
 
 def _panel(axis: Axes, data: Data, panel: str) -> None:
     x = data[f"{panel}_strength"]
     flow, sgd = data[f"{panel}_flow"], data[f"{panel}_sgd"]
-    axis.axhline(3 / int(data["m"]), color=style.GREY, ls=style.DOTTED, lw=1.4, label="3/m")
-    axis.plot(x, flow[:, 1, 0], color=style.ORANGE, lw=1.8, ls=style.DASHED,
+    m = int(data["m"])
+    axis.axhline(3 / m, color=style.GREY, ls=style.DOTTED, lw=1.4, label="3/m: the paper's line")
+    axis.axhline(3 / (m + 2), color="black", ls=(0, (5, 2, 1, 2)), lw=1.1,
+                 label="3/(m + 2): a random direction")  # fmt: skip
+    # Nothing was measured between the strengths below and above the critical one: no line there.
+    shown = flow.copy()
+    if panel == "a":
+        x, shown = _broken(x, shown, float(data["critical"]))
+    axis.plot(x, shown[:, 1, 0], color=style.ORANGE, lw=1.8, ls=style.DASHED,
               label=r"$\|W_i\|_2$, flow")  # fmt: skip
-    axis.errorbar(x, *flow[:, 0].T, color=style.BLUE, lw=1.8, capsize=3,
+    axis.errorbar(x, *_intervals(shown), color=style.BLUE, lw=1.8, capsize=3,
                   label=r"$\|W_i\|_4^4$, flow")  # fmt: skip
-    axis.errorbar(1.03 * x, sgd[:, 0, 0], sgd[:, 0, 1], fmt="s", color=style.RED, mfc="white",
+    x = data[f"{panel}_strength"]
+    axis.errorbar(1.03 * x, *_intervals(sgd), fmt="s", color=style.RED, mfc="white",
                   ms=6, lw=1.2, capsize=3, label=r"$\|W_i\|_4^4$, training, η = 0.02")  # fmt: skip
     diverged = x[np.isnan(sgd[:, 0, 0])]
     if diverged.size:
-        axis.plot(diverged, np.full(diverged.size, 0.9), "x", color=style.RED, ms=8, mew=2)
-        axis.annotate("training\ndiverges", (diverged[0], 0.86), va="top")
+        axis.axvspan(np.sqrt(diverged[0] * x[x < diverged[0]][-1]), 1.06 * x[-1], color="0.92",
+                     lw=0, zorder=0)  # fmt: skip
+        axis.annotate("training diverges", (diverged[0], 1.0), va="center", fontsize=10)
     axis.set_xscale("log")
+    axis.set_xlim(x[0] / 1.1, 1.12 * x[-1])
+    ticks = [t for t in (TICKS_A if panel == "a" else TICKS_B) if x[0] <= t <= x[-1]]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_ylim(-0.02, 1.08)
     axis.set_ylabel("mean over encodings")
+
+
+def _intervals(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the fourth norm and half the widths of their 95 % intervals."""
+    return seen[:, 0, 0], style.half_width(seen[:, 0, 1] / np.sqrt(INSTANCES), INSTANCES)
+
+
+def _broken(x: np.ndarray, seen: np.ndarray, at: float) -> tuple[np.ndarray, np.ndarray]:
+    """With a gap in the line at a strength."""
+    k = int(np.searchsorted(x, at))
+    return np.insert(x, k, at), np.insert(seen, k, np.nan, axis=0)
 
 
 if __name__ == "__main__":

@@ -60,15 +60,15 @@ def plot(data: Data) -> Figure:
     times = data["times"]
     axes[0].plot(times, data["flow_at_caption"].mean(axis=0), color=style.LIGHT, lw=7.0, zorder=0,
                  label=f"flow at σ = {float(data['caption']):g}, mean")  # fmt: skip
-    for name, width, dashes in (("sgd", 0.8, "-"), ("flow", 2.4, style.DASHED)):
+    for name, colour, width in (("sgd", style.SKY, 0.8), ("flow", style.BLUE, 2.4)):
         # SGD's noise need not leave the same encoding behind that the flow does.
         stuck = int(np.argmin(data[name][:, -20:].mean(axis=1)))
         which = "SGD" if name == "sgd" else "flow"
         others = np.delete(data[name], stuck, axis=0)
-        first, *_ = axes[0].plot(times, others.T, color=style.BLUE, lw=width, ls=dashes,
-                                 alpha=0.6 if name == "sgd" else 1.0)  # fmt: skip
-        first.set_label(f"{which}: sparse ones")
-        axes[0].plot(times, data[name][stuck], color=style.ORANGE, lw=1.6 * width, ls=dashes,
+        first, *_ = axes[0].plot(times, others.T, color=colour, lw=width)
+        first.set_label(f"{which}: the seven that become sparse")
+        axes[0].plot(times, data[name][stuck], color=style.ORANGE, lw=1.2 * width,
+                     ls="-" if name == "sgd" else style.DASHED,
                      label=f"{which}: the stuck one")  # fmt: skip
     for k, value in enumerate(data["ideal"]):
         axes[0].axhline(value, color="black", lw=1.2, ls=style.DOTTED, zorder=0,
@@ -88,9 +88,12 @@ def plot(data: Data) -> Figure:
                            extent=(0.5, m + 0.5, n + 0.5, 0.5),
                            interpolation="nearest")  # fmt: skip
     for (i, k), value in np.ndenumerate(shown):
-        if abs(value) > 0.3:
-            axes[1].text(k + 1, i + 1, f"{value:.2f}", ha="center", va="center", fontsize=8.5,
-                         color="white" if value < -0.3 else "black")  # fmt: skip
+        if abs(value) > 0.02:
+            large = abs(value) > 0.3
+            text = f"{value:.2f}" if large else f"{value:.2f}".replace("0.", ".")
+            axes[1].text(k + 1, i + 1, text, ha="center", va="center",
+                         fontsize=8.5 if large else 6.5,
+                         color="white" if value < -0.6 else "black")  # fmt: skip
     bar = figure.colorbar(image, ax=axes[1], ticks=[-1, 0, 1], pad=0.02, fraction=0.06)
     bar.outline.set_visible(False)
     axes[1].set_xlabel("neurons, ordered by encoding")

@@ -2,8 +2,8 @@
 gradient flow of the expected loss in flow time, and larger η is slower; the paper's implicit term,
 which grows with η, would hardly move it, and with one feature or two nothing happens at all.
 
-Bipolar noise, σ = 0.15, m = 16, c = 4; mean ± standard error over 20 instances (below:
-SGD's own). Measured by
+Bipolar noise, σ = 0.15, m = 16, c = 4; means over 20 instances, bars and bands: their 95 %
+intervals (below: of SGD alone). Measured by
 `python -m benchmarks.findings.noise rate`. Source: theory/README, section 6.
 """
 
@@ -55,33 +55,34 @@ def plot(data: Data) -> Figure:
     times, exact = data["times"], data["flow"][0]
     n = int(data["n"])
     axes[0].plot(times, exact, color="black", lw=2.0, ls=style.DASHED, zorder=4,
-                 label=f"n = {n}: flow of the expected loss")  # fmt: skip
+                 label="flow of the expected loss")  # fmt: skip
     every = max(1, len(times) // 20)
     for k, (rate, colour, marker) in enumerate(
         zip(data["rates"], style.SEQUENCE, "os^D", strict=False)
     ):
-        mean, error = data["sgd"][k]
+        mean, error = data["sgd"][k][0], style.half_width(data["sgd"][k][1], int(data["seeds"]))
         at = slice(k % every, None, every)
         how = {"color": colour, "marker": marker, "ms": 5, "capsize": 2, "lw": 1.2}
         axes[0].errorbar(times[at], mean[at], error[at], ls="none", **how,
-                         label=f"n = {n}: SGD, η = {rate:g}")  # fmt: skip
+                         label=f"SGD, η = {rate:g}")  # fmt: skip
         axes[1].errorbar(times[at], (mean - exact)[at], error[at], **how)
     axes[0].plot(times, data["implicit"][0], color=style.RED, lw=1.8, ls=style.DOTTED,
-                 label=f"the implicit term alone, η = {data['rates'][0]:g}")  # fmt: skip
+                 label=f"implicit term, η = {data['rates'][0]:g}")  # fmt: skip
     for count, (mean, error), shade in zip(
         data["few_n"], data["few"], ("0.35", "0.65"), strict=True
     ):
         name = "one feature" if count == 1 else f"n = {count}"
+        error = style.half_width(error, int(data["seeds"]))
         axes[0].fill_between(times, mean - error, mean + error, color=shade, alpha=0.35, lw=0)
-        axes[0].plot(
-            times, mean, color=shade, lw=1.4, label=f"{name}: SGD, η = {data['rates'][0]:g}"
-        )
+        axes[0].plot(times, mean, color=shade, lw=1.4, label=f"{name}, η = {data['rates'][0]:g}")
     axes[1].axhline(0.0, color="black", lw=1.6, ls=style.DASHED)
     axes[0].set_ylim(0.0, 0.9)
     axes[0].set_ylabel(r"mean $\|W_i\|_4^4$")
-    axes[0].legend(loc="center right", bbox_to_anchor=(1.0, 0.46), fontsize=9.5)
-    axes[0].set_title(f"Bipolar noise, σ = {float(data['sigma']):g}; mean ± standard error of "
-                      f"{int(data['seeds'])}", fontsize=12)  # fmt: skip
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=10.5
+    )
+    axes[0].set_title(f"n = {n}, bipolar noise, σ = {float(data['sigma']):g}; means and 95 % "
+                      f"intervals of {int(data['seeds'])}", fontsize=12)  # fmt: skip
     axes[1].set_ylabel("SGD − flow")
     axes[1].set_xlabel("flow time t (learning rate × steps)")
     return figure

@@ -80,7 +80,7 @@ def compute(p: Parameters) -> Data:
 
 def plot(data: Data) -> Figure:
     """Phase plane, race times, and their errors."""
-    figure, axes = style.canvas(12.6, 3, 1, height_ratios=(6.2, 3.4, 1.8))
+    figure, axes = style.canvas(11.4, 3, 1, height_ratios=(6.4, 2.8, 1.6))
     _plane(axes[0], data)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
@@ -128,8 +128,8 @@ def _plane(axis: Axes, data: Data) -> None:
         axis.plot(*at.T, marker, color="white", mec="black", mew=1.6, ms=9, ls="none", zorder=5,
                   label=f"{kind} (theory)")  # fmt: skip
     axis.set_aspect("equal")
-    axis.set_xlim(0, reach)
-    axis.set_ylim(0, reach)
+    axis.set_xlim(-0.05, reach)
+    axis.set_ylim(-0.05, reach)
     axis.set_xlabel("weight of one feature")
     axis.set_ylabel("weight of the other")
     axis.set_title(f"Malign collision, λ = {lam:g}, c = 1")

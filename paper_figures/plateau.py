@@ -86,19 +86,20 @@ def plot(data: Data) -> Figure:
     for axis, ratio in zip(axes.flat, ratios, strict=False):
         on, off = data[f"ratio{ratio}"]
         axis.plot(*data[f"bound{ratio}"], color=style.GREY, lw=1.6, ls=style.DOTTED,
-                  label="1 + f(n − 1)/2")  # fmt: skip
+                  label="fewest that the held pairs allow")  # fmt: skip
         axis.plot(data["time"], off, color=style.ORANGE, lw=3.0, label="interference off")
         axis.plot(*data[f"law{ratio}"], color="black", lw=1.2, ls=style.DASHED,
                   label="universal law")  # fmt: skip
         axis.plot(data["time"], on, color=style.BLUE, lw=2.2, label="interference on")
         axis.set_xscale("log")
         axis.set_yscale("log")
-        axis.set_title(f"n/m = 1/{ratio}" if ratio > 1 else "n/m = 1")
+        axis.set_title(f"m/n = {ratio}")
     for axis in axes[-1]:
         axis.set_xlabel("λt")
     for axis in axes[:, 0]:
         axis.set_ylabel("non-zeros m'")
-    axes[0, 0].legend(loc="lower left")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     figure.suptitle(f"n = {n}, λ = {float(data['lam']):g}, c = 1, seed {int(data['seed'])}, "
                     "means over features",
                     x=0.01, ha="left", fontsize=12)  # fmt: skip

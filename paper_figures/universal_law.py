@@ -66,7 +66,7 @@ def plot(data: Data) -> Figure:
     top.plot(time, drawn, color=style.GREY, ls=style.DOTTED, label="paper's curve")
     below.axhline(0.0, color="black", lw=1.6)
     below.plot(time, 100 * (drawn / l1 - 1), color=style.GREY, ls=style.DOTTED)
-    for m, colour, marker in zip(data["ms"], style.SEQUENCE, "os^Dv", strict=False):
+    for m, colour, marker in zip(data["ms"], style.SEQUENCE[1:], "os^Dv", strict=False):
         seen = data[f"m{m}"]
         law = l1[: seen.shape[1]]
         label = f"$m = 10^{{{round(np.log10(m))}}}$"

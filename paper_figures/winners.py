@@ -1,6 +1,6 @@
 """Who wins: the share of features whose winner was, at the start, among the r largest of its
-weights. The initially largest weight wins for a sixth of the features at m = n and for half of them
-at m = 16n: what is counted at the start is not what is decided there.
+weights (dotted: by chance). The initially largest weight wins for a sixth of the features at m = n
+and for half of them at m = 16n: what is counted at the start is not what is decided there.
 
 The runs are those of figure 3 (the flow of its loss, to rest). Bars are 95 % intervals over seeds.
 Sources: paper, section 1.1; theory/README, section 4.
@@ -47,17 +47,19 @@ def compute(p: Parameters) -> Data:
 
 def plot(data: Data) -> Figure:
     """Cumulative shares, one line for each m."""
-    figure, axis = style.canvas(5.4)
+    figure, axis = style.canvas(5.9)
     for k, (m, colour, marker) in enumerate(zip(data["ms"], style.SEQUENCE, "os^Dv", strict=False)):
         share, half, seeds = data[f"m{m}"]
         shown = data["ranks"] <= 64
         axis.errorbar(
-            data["ranks"][shown] * 1.03 ** (k - 2),
+            data["ranks"][shown],
             100 * share[shown],
             100 * np.nan_to_num(half[shown]),
             color=colour, marker=marker, ms=6, capsize=3, lw=1.6,
-            label=f"m = {m}, seeds: {seeds[0]:.0f}",
+            label=f"m = {m}, {seeds[0]:.0f} seeds",
         )  # fmt: skip
+        axis.plot(data["ranks"][shown], 100 * data["ranks"][shown] / m, color=colour, lw=1.0,
+                  ls=style.DOTTED, label="by chance, r/m" if k == 0 else None)  # fmt: skip
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(FormatStrFormatter("%d"))
     axis.xaxis.set_minor_formatter(NullFormatter())
@@ -66,7 +68,7 @@ def plot(data: Data) -> Figure:
     axis.set_ylabel("winners of rank ≤ r (%)")
     axis.set_title(f"n = {int(data['n'])}, λ = {float(data['lam']):g}, c = {float(data['c']):g}, "
                    "flow to rest")  # fmt: skip
-    axis.legend(loc="lower right")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 

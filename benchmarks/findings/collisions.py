@@ -27,7 +27,7 @@ from flow.analysis.states import (
     row_residuals,
     winners,
 )
-from flow.analysis.statistics import mean_and_interval, standard_error
+from flow.analysis.statistics import mean_and_interval
 from theory.counting import neurons_without_relocation, paper_count, slot_law
 
 LARGE = 0.3
@@ -87,11 +87,10 @@ COLUMNS = [
     "largest wins", "median rank", "revived winners", "malign at start", f"malign above {LARGE}",
     "benign at start that last", "stationary",
 ]  # fmt: skip
-LEGEND = """Polysemantic neurons: exact non-zeros, mean ± standard error; slot law: mean and central
-95 % of one run. Largest wins: initially largest weights that win, with their sign, ± 95 %
-interval over seeds; median rank: of the winners, at the start. Malign collisions: those of which
-the larger stays, the smaller stays, both leave; at start: the largest weights of two features
-share a neuron."""
+LEGEND = """Polysemantic neurons: exact non-zeros, mean over seeds ± its 95 % interval; slot law:
+mean and central 95 % of one run. Largest wins: initially largest weights that win, with their sign;
+median rank: of the winners, at the start. Malign collisions: those of which the larger stays, the
+smaller stays, both leave; at start: the largest weights of two features share a neuron."""
 
 
 def row(runs: list[dict[str, Any]]) -> list[str]:
@@ -105,8 +104,8 @@ def row(runs: list[dict[str, Any]]) -> list[str]:
     benign = _total(runs, "at_start", "benign")
     return [
         str(m),
-        _mean_and_error([run["polysemantic"] for run in runs]),
-        _mean_and_error([run["polysemantic_window"] for run in runs]),
+        _mean_and_half_width([run["polysemantic"] for run in runs]),
+        _mean_and_half_width([run["polysemantic_window"] for run in runs]),
         f"{law.mean():.1f} ({low}–{high})",
         f"{float(neurons_without_relocation(n, m)):.1f}",
         f"{float(paper_count(n, m)):.1f}",
@@ -120,8 +119,9 @@ def row(runs: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _mean_and_error(values: list[int]) -> str:
-    return f"{np.mean(values):.1f} ± {standard_error(values):.1f}"
+def _mean_and_half_width(values: list[int]) -> str:
+    mean, half = mean_and_interval(values)
+    return f"{mean:.1f} ± {half:.1f}"
 
 
 def _total(runs: list[dict[str, Any]], which: str, kind: str) -> dict[Fate, int]:

@@ -10,7 +10,7 @@ feature that moves ends up facing somebody, beside one that stays.
 
 What to expect: interference adds −c G_ij W_jk to dW_ik/dt while G_ij > 0. It drives the weights of
 other features on j's neuron to the other sign, where they all are of one sign and in each other's
-way. Source: theory/README, sections 3 and 4; every number is a mean over runs ± its standard error.
+way. Source: theory/README, sections 3 and 4; numbers are means over runs, ± 95 %.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from benchmarks.tables import markdown
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.analysis.states import winners
-from flow.cli.report import mean_and_error
+from flow.cli.report import mean_with_interval
 
 COLUMNS = [
     "m", "λ√m", "λt", "m'", "weights on an owner's side", "on the other side",
@@ -86,7 +86,7 @@ def main(n: int = 128, seeds: int = 16, m_over_n: tuple[int, ...] = (1, 2, 8, 16
         runs = [measure(n, m, lam, seed, moments) for seed in range(seeds)]
         for moment, looks in zip(moments, zip(*runs, strict=True), strict=True):
             seen = {
-                name: mean_and_error([at[name] for at in looks if not np.isnan(at[name])])
+                name: mean_with_interval([at[name] for at in looks if not np.isnan(at[name])])
                 for name in looks[0]
             }
             table.append(

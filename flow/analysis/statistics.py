@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 
 def standard_error(values: ArrayLike) -> Any:
@@ -40,3 +40,26 @@ def mean_and_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float,
     error = standard_error(values)
     width = stdtrit(values.size - 1, 0.5 + 0.5 * level) if values.size > 1 else np.nan
     return float(values.mean()), float(width * error)
+
+
+def share_interval(successes: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Confidence interval of a share from independent trials, after Wilson.
+
+        (p + z²/2k ± z √(p(1 − p)/k + z²/4k²)) / (1 + z²/k),    p = successes/k, k = trials
+
+    Unlike mean ± half-width it stays in [0, 1], and none of k has an upper end. Raises ValueError
+    for no trials, more successes than trials or a level outside (0, 1). Source: Wilson 1927.
+    """
+    if not 0 <= successes <= trials or trials == 0:
+        raise ValueError(
+            f"expected 0 <= successes <= trials > 0, got {successes} of {trials}; count again"
+        )
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"expected a level between 0 and 1, got {level!r}; 0.95 is customary")
+    z, p = float(ndtri(0.5 + 0.5 * level)), successes / trials
+    middle = p + z * z / (2 * trials)
+    half = z * np.sqrt(p * (1.0 - p) / trials + z * z / (4.0 * trials * trials))
+    scale = 1.0 + z * z / trials
+    low = float((middle - half) / scale) if successes > 0 else 0.0
+    high = float((middle + half) / scale) if successes < trials else 1.0
+    return low, high

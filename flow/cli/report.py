@@ -17,7 +17,7 @@ from flow.analysis.states import (
     polysemantic_neurons,
     winners,
 )
-from flow.analysis.statistics import standard_error
+from flow.analysis.statistics import mean_and_interval
 from flow.analysis.superposition import alignment, geometry
 from flow.forces import FeatureBenefit, Interference, Regularization
 from flow.results.trajectory import Trajectory
@@ -242,13 +242,22 @@ def _census(W0: np.ndarray, traj: Trajectory) -> Iterator[str]:
         )
 
 
-def mean_and_error(values: Sequence[float], *, percent: bool = False) -> str:
-    """Mean ± standard error; the mean alone of a single value, "-" for none."""
+def mean_with_interval(values: Sequence[float], *, percent: bool = False) -> str:
+    """Mean ± half of its 95 % interval; the mean alone where all are alike, "-" for none.
+
+    Both are rounded to the second digit of the half-width.
+    """
     if not values:
         return "-"
     factor, unit = (100.0, " %") if percent else (1.0, "")
-    spread = f" ± {factor * standard_error(values):.2g}" if len(values) > 1 else ""
-    return f"{factor * fmean(values):.3g}{spread}{unit}"
+    mean = factor * fmean(values)
+    half = factor * mean_and_interval(values)[1] if len(values) > 1 else math.nan
+    if not half > 1e-9 * abs(mean):
+        return f"{mean:.3g}{unit}"
+    digits = max(0, 1 - math.floor(math.log10(half)))
+    if digits > 6 or abs(mean) >= 1e6:
+        return f"{mean:.3g} ± {half:.2g}{unit}"
+    return f"{mean:.{digits}f} ± {half:.{digits}f}{unit}"
 
 
 def markdown(table: Sequence[Sequence[str]]) -> str:

@@ -23,6 +23,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from flow.analysis.states import is_polysemantic
@@ -51,6 +52,10 @@ SHOWN_WEIGHTS = 40
 PIXELS = 128
 FILM_FRAMES = 60
 MOST_LINES = 20_000
+MOST_NODES, MOST_NUMBERS = 64, 64
+"""Features that are all drawn as a graph; nodes on one side that have room for their numbers."""
+MOST_DOTS = 4
+"""Non-zeros per row or column up to which a wide W is drawn as dots."""
 
 
 # Figures -----------------------------------------------------------------------------------------
@@ -61,7 +66,7 @@ def single_run(traj: Trajectory, film: Film, law: Law | None) -> Figure:
     with in_style():
         figure = new_figure(9.0, 8.0)
         axes = figure.subplots(2, 2)
-        draw_weights(axes[0, 0], film)
+        draw_weights(axes[0, 0], film, traj.final)
         draw_norms(axes[0, 1], traj, law)
         draw_energies(axes[1, 0], traj)
         draw_final(axes[1, 1], traj)
@@ -78,9 +83,9 @@ def comparison(
         rows = figure.subplots(len(runs), 3, squeeze=False)
         for k, (name, traj) in enumerate(runs.items()):
             label = "all forces" if name == "all" else name.replace("-", " ")
-            draw_weights(rows[k, 0], films[name], title=label, legend=k == 0)
-            draw_norms(rows[k, 1], traj, laws[name], title="", legend=k == 0)
-            draw_final(rows[k, 2], traj, title="")
+            draw_weights(rows[k, 0], films[name], traj.final, title=label, legend=k == 0)
+            draw_norms(rows[k, 1], traj, laws[name], legend=k == 0)
+            draw_final(rows[k, 2], traj)
             if k < len(runs) - 1:
                 for axis in rows[k, :2]:
                     axis.set_xlabel("")
@@ -101,12 +106,23 @@ def bipartite(traj: Trajectory) -> Figure:
 def draw_bipartite(axis: Axes, W: np.ndarray) -> None:
     """W : (n, m) as a graph: features on the left, the neurons in use on the right.
 
-    A shared neuron and its features are light; negative weights are dashed. Of more than
-    MOST_LINES non-zeros the largest are drawn.
+    A shared neuron and its features are light; negative weights are dashed. Nodes have their
+    numbers, counted from 0, where there is room. Of more than MOST_NODES features that are each on
+    one neuron at the most, those that share are drawn alone, as the others would be parallel lines.
+    Of more than MOST_LINES non-zeros the largest are drawn.
     """
+    every, alone = W.shape[0], 0
+    numbers = np.arange(every)
+    if every > MOST_NODES and (np.count_nonzero(W, axis=1) <= 1).all():
+        sharing = (W[:, is_polysemantic(W)] != 0.0).any(axis=1)
+        if sharing.any():
+            alone = int((W.any(axis=1) & ~sharing).sum())
+            numbers, W = np.flatnonzero(sharing), W[sharing]
+    deaths = every - alone - int(W.any(axis=1).sum())
     rows, columns = winner_order(W)
     columns = columns[: np.count_nonzero(W.any(axis=0))]
     W = W[np.ix_(rows, columns)]
+    names = (numbers[rows], columns)
     load = np.count_nonzero(W, axis=0)
     feature, neuron = np.nonzero(W)
     total = feature.size
@@ -133,28 +149,43 @@ def draw_bipartite(axis: Axes, W: np.ndarray) -> None:
     axis.scatter(np.zeros(dead.size), heights[0], s=6, c=np.where(dead, DYING, "black"), zorder=3)
     colours = np.where(crowded, SHARED, ALONE)
     axis.scatter(np.ones(load.size), heights[1], s=np.minimum(6 * load, 60), c=colours, zorder=3)
-    axis.set(xlim=(-0.05, 1.05), ylim=(1.0, 0.0), yticks=[], xticks=[0, 1])
+    for x, where, shown, places in ((0, "right", names[0], heights[0]),
+                                    (1, "left", names[1], heights[1])):  # fmt: skip
+        if len(shown) <= MOST_NUMBERS:
+            for number, height in zip(shown, places, strict=True):
+                axis.annotate(
+                    str(number), (x, height), xytext=(-7 if x == 0 else 7, 0),
+                    textcoords="offset points", ha=where, va="center",
+                    fontsize=min(11.0, 420.0 / len(shown)),
+                )  # fmt: skip
+    axis.set(xlim=(-0.09, 1.09), ylim=(1.0, 0.0), yticks=[], xticks=[0, 1])
     axis.set_xticklabels(
-        [f"{W.shape[0]} features\n({dead.sum()} dead)", f"{load.size} neurons in use\n"
+        [f"{every} features\n({deaths} dead)", f"{load.size + alone} neurons in use\n"
          f"({crowded.sum()} shared)"]
     )  # fmt: skip
     axis.grid(False)
     axis.spines[["left", "bottom"]].set_visible(False)
     few = f" (largest {MOST_LINES:,} of {total:,})" if total > MOST_LINES else ""
+    few = f"\n({alone} that are alone on theirs are left out)" if alone else few
     axis.set_title(f"Which feature is on which neuron{few}")
     if handles:
         axis.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
 
 
 def draw_weights(
-    axis: Axes, film: Film, *, title: str = "Weights, by their fate", legend: bool = True
+    axis: Axes, film: Film, W_end: np.ndarray, *, title: str | None = None, legend: bool = True
 ) -> None:
-    """|W_ik| of a few features over time: kept alone, kept on a shared neuron, lost."""
+    """|W_ik| of a few features over time: kept alone, kept on a shared neuron, lost.
+
+    W_end : (n, m) of all features says which neurons are shared: a film of wide weights has some
+    features alone.
+    """
     times, W = film.times, np.abs(film.weights)
     final = W[-1]
-    shared_neurons = is_polysemantic(final)
+    shared_neurons = is_polysemantic(W_end)
     lines: dict[str, list[np.ndarray]] = {DYING: [], ALONE: [], SHARED: []}
-    for row in _shown_features(final, shared_neurons):
+    features = _shown_features(final, shared_neurons)
+    for row in features:
         peak = W[:, row].max(axis=0)
         kept = np.flatnonzero(final[row])
         largest = np.argsort(-peak, kind="stable")[:SHOWN_WEIGHTS]
@@ -173,7 +204,8 @@ def draw_weights(
     axis.set_ylim(0.0, 1.05 * max(1.0, float(np.nanmax(W, initial=0.0))))
     _time_axis(axis, times)
     axis.set_ylabel("size of weight |W|")
-    axis.set_title(title)
+    some = f" of {len(features)} of {len(W_end)} features" if len(features) < len(W_end) else ""
+    axis.set_title(f"Weights{some}" if title is None else title)
     labels = {ALONE: "kept, alone", SHARED: "kept, neuron shared", DYING: "lost"}
     handles = [
         Line2D([], [], color=colour, lw=1.0 if colour == DYING else 2.2,
@@ -199,7 +231,7 @@ def draw_norms(
     if law is not None:
         low, high = axis.get_xlim()
         inside = (law.times >= low) & (law.times <= high)
-        for values, label in ((law.survivors, "closed form,\ninterference off"), (law.l1, None)):
+        for values, label in ((law.survivors, "universal law,\ninterference off"), (law.l1, None)):
             axis.plot(law.times[inside], values[inside], color="black", lw=1.2, ls=(0, (4, 2)),
                       label=label)  # fmt: skip
     axis.set_ylabel("mean per feature")
@@ -230,11 +262,17 @@ def draw_final(axis: Axes, traj: Trajectory, *, title: str = "W at the end") -> 
     W = traj.final
     rows, columns = winner_order(W)
     used = int(np.count_nonzero(W.any(axis=0)))
-    _image(axis, W[np.ix_(rows, columns[: used or W.shape[1]])])
+    shown = W[np.ix_(rows, columns[: used or W.shape[1]])]
+    if max(shown.shape) > PIXELS and np.count_nonzero(shown) <= MOST_DOTS * max(shown.shape):
+        _dots(axis, shown)
+    else:
+        _image(axis, shown)
     if not used:
         axis.text(0.5, 0.5, "every weight is zero", transform=axis.transAxes, ha="center")
     axis.set_xlabel(f"neurons in use ({used} of {W.shape[1]}), shared first")
     axis.set_ylabel("features, by winner")
+    for numbers in (axis.xaxis, axis.yaxis):
+        numbers.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     axis.set_title(title)
 
 
@@ -268,16 +306,37 @@ def pooled(W: np.ndarray, pixels: int = PIXELS) -> np.ndarray:
     return np.where(high >= -low, high, low)
 
 
-def _image(axis: Axes, W: np.ndarray) -> Any:
+def _image(axis: Axes, W: np.ndarray, limit: float | None = None) -> Any:
+    """W as an image whose colours end at ±`limit`: 1, or the largest weight where all are small."""
     n, m = W.shape
+    largest = float(np.abs(W).max(initial=0.0))
+    limit = limit or (1.0 if largest == 0.0 or largest > 0.5 else largest)
     axis.grid(False)
     image = axis.imshow(
-        pooled(W), cmap=SIGNED, vmin=-1.0, vmax=1.0, aspect="auto", interpolation="nearest",
-        extent=(0, m, n, 0),
+        pooled(W), cmap=SIGNED, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest",
+        extent=(0.5, m + 0.5, n + 0.5, 0.5),
     )  # fmt: skip
-    bar = axis.figure.colorbar(image, ax=axis, ticks=[-1, 0, 1], pad=0.02, fraction=0.06)
-    bar.outline.set_visible(False)
+    _colour_bar(axis, image, limit)
     return image
+
+
+def _dots(axis: Axes, W: np.ndarray) -> None:
+    """A wide W of few non-zeros, a dot each: pixels that stand for several would hide some."""
+    n, m = W.shape
+    feature, neuron = np.nonzero(W)
+    axis.grid(False)
+    axis.set_facecolor(SIGNED(0.5))
+    dots = axis.scatter(neuron + 1, feature + 1, c=W[feature, neuron], cmap=SIGNED, vmin=-1, vmax=1,
+                        s=5.0, lw=0)  # fmt: skip
+    axis.set(xlim=(0.5, m + 0.5), ylim=(n + 0.5, 0.5))
+    _colour_bar(axis, dots, 1.0)
+
+
+def _colour_bar(axis: Axes, colours: Any, limit: float) -> None:
+    ticks = [-limit, 0.0, limit]
+    bar = axis.figure.colorbar(colours, ax=axis, ticks=ticks, pad=0.02, fraction=0.06)
+    bar.ax.set_yticklabels([f"{tick:.2g}" for tick in ticks])
+    bar.outline.set_visible(False)
 
 
 def _graph_heights(on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -391,7 +450,7 @@ def write_animation(traj: Trajectory, film: Film, path: Path) -> None:
         final = film.weights[-1]
         rows, columns = winner_order(final)
         frames = film.weights[:, rows][:, :, columns]
-        image = _image(left, frames[0])
+        image = _image(left, frames[0], 1.0)
         left.set_xlabel("neurons, shared first")
         left.set_ylabel("features, by winner")
         draw_energies(right, traj)

@@ -49,7 +49,7 @@ def plot(traj: Trajectory) -> Figure:
 def plot_weights(traj: Trajectory) -> Figure:
     """See :meth:`flow.Trajectory.plot_weights`."""
     check_drawable(traj)
-    return _one(6.0, 4.5, lambda axis: plots.draw_weights(axis, film_of(traj)))
+    return _one(6.0, 4.5, lambda axis: plots.draw_weights(axis, film_of(traj), traj.final))
 
 
 def plot_energies(traj: Trajectory) -> Figure:

@@ -87,7 +87,9 @@ class Shown:
     """What is shown at the end."""
 
     report: bool = False
-    """print means, standard errors and the laws beside them"""
+    """print means, 95 % intervals and the slot law beside them"""
+    full: bool = False
+    """with --report: all that was counted, in three wide tables"""
     export: Annotated[str | None, value("csv|FILE.csv", _export, hint="(default: none)")] = None
     """write a table sorted by hash; csv puts it beside the sweep"""
     progress: bool = True
@@ -190,5 +192,5 @@ def _show(sweep: Sweep, options: SweepOptions) -> None:
     if options.shown.report:
         from flow.sweep.report import report
 
-        for line in report(sweep):
+        for line in report(sweep, full=options.shown.full):
             print(line)

@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import variance
 from typing import Any, NamedTuple
 
-from flow.cli.report import markdown, mean_and_error
+from flow.analysis.statistics import share_interval
+from flow.cli.report import markdown, mean_with_interval
 from flow.sweep.forces import force_set
 from flow.sweep.results import Row, Sweep
 from flow.sweep.runs import PARAMETERS, Run
 
 
-def report(sweep: Sweep) -> Iterator[str]:
-    """Lines: what is there, then tables with a line for each cell (equal but for the seed).
+def report(sweep: Sweep, *, full: bool = False) -> Iterator[str]:
+    """Lines: what is there, then a table with a line for each cell (equal but for the seed).
+
+    One narrow table; `full`: all that was counted, in three wide ones.
 
     A run that did not get where it was sent is counted and named, and is in no mean.
     """
@@ -32,8 +35,8 @@ def report(sweep: Sweep) -> Iterator[str]:
         return
     shared, varying = _parameters(cells)
     yield "in all of them: " + ", ".join(f"{name} = {_text(v)}" for name, v in shared.items())
-    yield "means ± standard errors, over the runs that got where they were sent alone"
-    for title, legend, quantities in _TABLES:
+    yield "means ± 95 % intervals, over the runs that got where they were sent alone"
+    for title, legend, quantities in _TABLES if full else (_SUMMARY,):
         table = [[*varying, *quantities]]
         for cell in cells:
             place = [
@@ -41,6 +44,8 @@ def report(sweep: Sweep) -> Iterator[str]:
                 for name in varying.values()
             ]
             table.append([*place, *(show(cell) for show in quantities.values())])
+        if not full:
+            table = _without_empty_columns(table)
         yield ""
         yield f"{title}. {legend}"
         yield ""
@@ -100,15 +105,16 @@ _Show = Callable[[Cell], str]
 
 
 def _runs(cell: Cell) -> str:
-    return f"{len(cell.done)} of {len(cell.rows)}"
+    done, every = len(cell.done), len(cell.rows)
+    return str(every) if done == every else f"{done} of {every}"
 
 
 def _mean_of(name: str) -> _Show:
-    return lambda cell: mean_and_error(cell.values(name))
+    return lambda cell: mean_with_interval(cell.values(name))
 
 
 def _per_feature(name: str, *, percent: bool = False) -> _Show:
-    return lambda cell: mean_and_error(
+    return lambda cell: mean_with_interval(
         [x / cell.about["n"] for x in cell.values(name)], percent=percent
     )
 
@@ -116,21 +122,35 @@ def _per_feature(name: str, *, percent: bool = False) -> _Show:
 def _in_slow_time(name: str) -> _Show:
     """λt, the time in which encodings become sparse."""
     return lambda cell: (
-        mean_and_error([cell.about["lam"] * t for t in cell.values(name)])
+        mean_with_interval([cell.about["lam"] * t for t in cell.values(name)])
         if cell.about["lam"]
         else "-"
     )
 
 
 def _of_pairs(kind: str, fate: str) -> _Show:
-    """Share of the pairs of all runs; its error is that of independent pairs."""
+    """Share of the pairs of all runs; its interval is that of independent pairs."""
 
     def show(cell: Cell) -> str:
         pairs = _pairs(cell, kind)
         if not pairs:
             return "-"
-        share = sum(cell.values(f"{kind}_{fate}")) / pairs
-        return f"{100 * share:.3g} ± {100 * math.sqrt(share * (1 - share) / pairs):.2g} %"
+        return _share(sum(cell.values(f"{kind}_{fate}")), pairs)
+
+    return show
+
+
+def _share(successes: int, trials: int) -> str:
+    low, high = share_interval(successes, trials)
+    return f"{100 * successes / trials:.3g} % ({100 * low:.2g}–{100 * high:.2g})"
+
+
+def _features(name: str) -> _Show:
+    """Share of the features of all runs; its interval is that of independent features."""
+
+    def show(cell: Cell) -> str:
+        found = cell.values(name)
+        return _share(sum(found), len(found) * cell.about["n"]) if found else "-"
 
     return show
 
@@ -148,7 +168,7 @@ def _revived(cell: Cell) -> str:
 
 def _above_theta(cell: Cell) -> str:
     """m'(λt)² where it is largest."""
-    return mean_and_error(
+    return mean_with_interval(
         [
             height * (cell.about["lam"] * end) ** 2
             for height, end in zip(
@@ -179,16 +199,16 @@ def _over_slot(cell: Cell) -> str:
     law = _slot(cell)
     if law is None or law.mean() == 0.0:
         return "-"
-    return mean_and_error([x / law.mean() for x in cell.values("polysemantic")])
+    return mean_with_interval([x / law.mean() for x in cell.values("polysemantic")])
 
 
 def _variance_ratio(cell: Cell) -> str:
-    """Of the count over that of the slot law; error for a normal count, √(2/(k − 1))."""
+    """Of the count over that of the slot law; interval for a normal count, s.e. √(2/(k − 1))."""
     law, counts = _slot(cell), cell.values("polysemantic")
     if law is None or law.var() == 0.0 or len(counts) < 2:
         return "-"
     ratio = variance(counts) / law.var()
-    return f"{ratio:.2g} ± {ratio * math.sqrt(2.0 / (len(counts) - 1)):.2g}"
+    return f"{ratio:.2g} ± {1.96 * ratio * math.sqrt(2.0 / (len(counts) - 1)):.2g}"
 
 
 def _paper(cell: Cell) -> str:
@@ -251,11 +271,11 @@ _TABLES: tuple[tuple[str, str, dict[str, _Show]], ...] = (
             "polysemantic": _mean_of("polysemantic"),
             "slot law": _slot_mean,
             "n²/4m": _paper,
-            "over slot law": _over_slot,
-            "variance over its": _variance_ratio,
-            "features dead": _per_feature("dead", percent=True),
-            "spread": _per_feature("spread", percent=True),
-            "not converged": _per_feature("not_converged", percent=True),
+            "count / slot law": _over_slot,
+            "variance / slot law's": _variance_ratio,
+            "features dead": _features("dead"),
+            "on several neurons": _features("spread"),
+            "not converged": _features("not_converged"),
         },
     ),
     (
@@ -266,11 +286,11 @@ _TABLES: tuple[tuple[str, str, dict[str, _Show]], ...] = (
         "zero, of all.",
         {
             "largest wins": _per_feature("largest_stayed", percent=True),
-            "rank": _mean_of("rank"),
+            "initial rank of winners": _mean_of("rank"),
             "malign pairs": lambda cell: str(_pairs(cell, "malign")),
-            "larger wins": _of_pairs("malign", "larger_stayed"),
-            "smaller": _of_pairs("malign", "smaller_stayed"),
-            "neither": _of_pairs("malign", "both_left"),
+            "larger stays": _of_pairs("malign", "larger_stayed"),
+            "smaller stays": _of_pairs("malign", "smaller_stayed"),
+            "neither stays": _of_pairs("malign", "both_left"),
             "benign pairs": lambda cell: str(_pairs(cell, "benign")),
             "both stay": _of_pairs("benign", "both_stayed"),
             "revived": _revived,
@@ -284,20 +304,40 @@ _TABLES: tuple[tuple[str, str, dict[str, _Show]], ...] = (
         "has collapsed when m' is half of that. Times are λt.",
         {
             "plateau m'": _mean_of("plateau_height"),
-            "ends": _in_slow_time("plateau_end"),
+            "plateau ends": _in_slow_time("plateau_end"),
             "m'(λt)²": _above_theta,
             "collapses": _in_slow_time("collapse_time"),
-            "end": _in_slow_time("t"),
+            "run ends": _in_slow_time("t"),
             "m'": _per_feature("nonzeros"),
-            "law": _law_of_survivors,
+            "m' by the law": _law_of_survivors,
             "‖W‖₁": _mean_of("l1"),
-            "law of it": _law_of_l1,
+            "‖W‖₁ by the law": _law_of_l1,
             "‖W‖₄⁴": _mean_of("l4"),
             "steps": _mean_of("accepted"),
             "seconds": _mean_of("seconds"),
         },
     ),
 )
+
+
+_SUMMARY: tuple[str, str, dict[str, _Show]] = (
+    "Ends",
+    "Polysemantic neurons have two features or more; the slot law (a conjecture) expects so many. "
+    "Largest wins: features whose initially largest weight won. --full shows all that was counted.",
+    {
+        "runs": _runs,
+        "polysemantic": _mean_of("polysemantic"),
+        "slot law": _slot_mean,
+        "largest wins": _per_feature("largest_stayed", percent=True),
+        "non-zeros": _per_feature("nonzeros"),
+        "‖W_i‖₄⁴": _mean_of("l4"),
+    },
+)
+
+
+def _without_empty_columns(table: list[list[str]]) -> list[list[str]]:
+    kept = [k for k in range(len(table[0])) if any(row[k] != "-" for row in table[1:])]
+    return [[row[k] for k in kept] for row in table]
 
 
 def _text(value: Any) -> str:

@@ -119,7 +119,7 @@ def page(sweep: Sweep) -> Iterator[str]:
     for about in sweep.published_software().values():
         yield "- " + ", ".join(f"{x} {y}" for x, y in about.items())
     yield ""
-    yield from list(report(sweep))[1:]
+    yield from list(report(sweep, full=True))[1:]
 
 
 def asked_for(sweep: Sweep) -> Sweep:

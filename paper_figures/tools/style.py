@@ -9,17 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy.special import stdtrit
 
 from flow.pictures.plots import SIGNED, STYLE
 from flow.results.files import written_aside
 
 __all__ = [
     "BLUE", "DASHED", "DOTTED", "GREY", "LIGHT", "ORANGE", "RED", "SEQUENCE", "SIGNED", "SKY",
-    "canvas", "in_style", "note", "save",
+    "canvas", "half_width", "in_style", "note", "save",
 ]  # fmt: skip
 
 BLUE, RED, SKY, ORANGE, GREY, LIGHT = (
@@ -44,6 +46,11 @@ def canvas(height: float, rows: int = 1, columns: int = 1, **grid: Any) -> tuple
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, **grid)
+
+
+def half_width(standard_error: Any, runs: int) -> np.ndarray:
+    """Half the width of the 95 % interval of a mean over `runs`, from its standard error."""
+    return np.asarray(standard_error, float) * stdtrit(runs - 1, 0.975)
 
 
 def note(axis: Axes, text: str, *, where: str = "upper right") -> None:

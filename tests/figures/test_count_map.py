@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from benchmarks.findings import crowds
 from flow import gaussian_init
+from flow.analysis.statistics import mean_and_interval
 from flow.cli.flags import InputError
 from flow.results.provenance import target, versions
 from flow.sweep import run
@@ -52,9 +54,10 @@ def test_every_cell_of_the_map_is_there_with_the_error_that_is_claimed():
     """0.05 to two digits; for n = 256 and m = 16n as many seeds as a morning allowed."""
     data = count_map.compute(count_map.FULL)
     assert np.all(data["runs"] + data["failed"] >= 16)
-    assert np.all(data["error"][:2] < 0.055)
-    assert np.all(data["error"][2, :-1] < 0.055)
-    assert np.all(data["error"][2, -1] < 0.075)
+    error = data["half_width"] / stdtrit(data["runs"] - 1, 0.975)
+    assert np.all(error[:2] < 0.055)
+    assert np.all(error[2, :-1] < 0.055)
+    assert np.all(error[2, -1] < 0.075)
 
 
 def test_the_page_of_cells_is_that_of_the_table(shipped):
@@ -146,7 +149,7 @@ def test_the_map_is_of_means_over_seeds_and_failures_are_counted_not_averaged(
     counts = [row["polysemantic"] for row in map_table.read(table).rows if row["finished"]]
     relative = np.array(counts) / slot_mean(8, 8)
     assert data["ratio"].item() == pytest.approx(relative.mean())
-    assert data["error"].item() == pytest.approx(relative.std(ddof=1) / math.sqrt(3))
+    assert data["half_width"].item() == pytest.approx(mean_and_interval(relative)[1])
     assert (data["runs"].item(), data["failed"].item()) == (3, 1)
 
 

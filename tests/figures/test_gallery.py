@@ -225,7 +225,7 @@ def test_intervals_are_those_of_the_runs(drawn):
         assert seeds == values.size == 4
     np.testing.assert_allclose(data["law"][1], slot_mean(32, data["law"][0]))
     wide = data["runs"][1, data["runs"][0] == 64] / (32**2 / (4 * 64))
-    np.testing.assert_allclose(data["share"], [wide.mean(), wide.std(ddof=1) / np.sqrt(4)])
+    np.testing.assert_allclose(data["share"], mean_and_interval(wide))
     assert np.all(data["law"][2] <= data["law"][1])
     assert np.all(data["law"][1] <= data["law"][3])
 

@@ -20,7 +20,10 @@ def test_a_run_that_fails_is_a_row_tried_as_often_as_asked_and_in_no_mean(here, 
         assert not any(row["finished"] for row in failed)
         assert all("after max_steps = 3" in row["message"] for row in failed)
     assert found.counts() == {"STATIONARY": 2, "STEP_LIMIT": 2}
-    lines = list(report(found))
+    [short] = (line for line in report(found) if line.startswith("| 3 "))
+    assert "| 0 of 2 " in short
+    assert "± " not in short
+    lines = list(report(found, full=True))
     counts, winners_, course = (line for line in lines if line.startswith("| 3 "))
     assert "| 0 of 2 |" in counts
     assert "± " not in counts + winners_ + course
