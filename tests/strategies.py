@@ -60,3 +60,22 @@ def relabelling(
     """A permutation of the features, one of the neurons, and signs for the neurons."""
     n, m = W.shape
     return rng.permutation(n), rng.permutation(m), rng.choice([-1.0, 1.0], m)
+
+
+@st.composite
+def owned_neurons(draw: st.DrawFn) -> tuple[Array, Array, float]:
+    """Owners at rest, at most one a (neuron, sign) slot and not on all, a new row, and lambda.
+
+    Owners : (n, m), each one weight of size w+, the stable root of (1 - w^2) w = lambda; the new
+    row : (m,) Gaussian, or with a drawn share of zeros.
+    """
+    m = draw(st.integers(2, 9))
+    count = draw(st.integers(1, 2 * m - 1))
+    lam = draw(regularization_strengths(0.03, 0.15))
+    generator = np.random.default_rng(draw(seeds))
+    size = 2 / math.sqrt(3) * math.cos(math.acos(-3 * math.sqrt(3) * lam / 2) / 3)
+    slots = generator.permutation(2 * m)[:count]
+    owners = np.zeros((count, m))
+    owners[np.arange(count), slots // 2] = np.where(slots % 2 == 0, size, -size)
+    row = generator.normal(0.0, draw(st.floats(0.5, 1.5)) / math.sqrt(m), m)
+    return owners, np.where(generator.random(m) < draw(st.floats(0.5, 1.0)), row, 0.0), lam

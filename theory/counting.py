@@ -422,7 +422,7 @@ def fit_tilt(counts: ArrayLike, n: int, m: int, *, level: float = 0.95) -> Tilt:
     seen = np.atleast_1d(real("counts", counts))
     low, high = law.support
     require(
-        np.isfinite(law.logpmf(seen)) & (seen.size > 0),
+        seen.size > 0 and np.all(np.isfinite(law.logpmf(seen))),
         f"counts from {low} to {high}",
         counts,
         "they are of this n and m",
@@ -448,12 +448,10 @@ def fit_tilt(counts: ArrayLike, n: int, m: int, *, level: float = 0.95) -> Tilt:
     def drop(eta: float) -> float:
         return 2 * runs * (likelihood(best) - likelihood(eta)) - allowed
 
-    ends = [
-        float(np.exp(brentq(drop, *sorted((best, end))))) if drop(end) > 0 else extreme
-        for end, extreme in ((-reach, 0.0), (reach, np.inf))
-    ]
+    low_end = float(np.exp(brentq(drop, -reach, best))) if drop(-reach) > 0 else 0.0
+    high_end = float(np.exp(brentq(drop, best, reach))) if drop(reach) > 0 else np.inf
     theta = 0.0 if mean == low else np.inf if mean == high else float(np.exp(best))
-    return Tilt(theta, ends[0], ends[1])
+    return Tilt(theta, low_end, high_end)
 
 
 def frozen_winner(row: ArrayLike, taken: ArrayLike) -> int:
