@@ -79,3 +79,20 @@ def owned_neurons(draw: st.DrawFn) -> tuple[Array, Array, float]:
     owners[np.arange(count), slots // 2] = np.where(slots % 2 == 0, size, -size)
     row = generator.normal(0.0, draw(st.floats(0.5, 1.5)) / math.sqrt(m), m)
     return owners, np.where(generator.random(m) < draw(st.floats(0.5, 1.0)), row, 0.0), lam
+
+
+@st.composite
+def one_hot_weights(draw: st.DrawFn, *, m: tuple[int, int] = (1, 12), alive: int = 0) -> Array:
+    """W : (n, m) of one-hot rows of sizes 0.5 ... 1, at most one of either sign on a neuron.
+
+    A drawn number of rows is dead; at least `alive` are not.
+    """
+    columns = draw(st.integers(*m))
+    living = draw(st.integers(min(alive, 2 * columns), 2 * columns))
+    dead = draw(st.integers(0, 3))
+    generator = np.random.default_rng(draw(seeds))
+    slots = generator.permutation(2 * columns)[:living]
+    W = np.zeros((living + dead, columns))
+    sizes = generator.uniform(0.5, 1.0, living) * np.where(slots % 2 == 0, 1.0, -1.0)
+    W[np.arange(living), slots // 2] = sizes
+    return generator.permutation(W) if len(W) else np.zeros((1, columns))
