@@ -12,6 +12,7 @@ simulates, and nothing here imports the simulator:
     collisions       two features on one neuron: benign, malign, and the race between them
     counting         how many neurons end up polysemantic
     winning          how often the initially largest weight wins
+    plateau          why non-zeros stop falling: what orthogonality asks of the rows
     occupancy        which of the shared neurons had to be shared
     noise            noise in the hidden layer: the expected loss, and the paper's implicit term
 
