@@ -14,6 +14,7 @@ simulates, and nothing here imports the simulator:
     winning          how often the initially largest weight wins
     plateau          why non-zeros stop falling: what orthogonality asks of the rows
     occupancy        which of the shared neurons had to be shared
+    cooccurrence     when features that occur together leave a neuron that they share
     noise            noise in the hidden layer: the expected loss, and the paper's implicit term
 
 Throughout, `lam` is λ, `c` the strength of feature benefit (and of interference, unless `benefit`
