@@ -19,6 +19,8 @@ FIGURES = (
     "plateau",
     "count_map",
     "winners",
+    "winning",
+    "tilt",
     "work_precision",
     "learning_rate",
 )

@@ -173,7 +173,7 @@ def predict() -> None:
     _write({"about": ABOUT, "predicted": predicted()})
 
 
-def collect(sweep: Path) -> None:
+def collect(sweep: tyro.conf.Positional[Path], /) -> None:
     """Add what a sweep found to the predictions, which stay as they are, and print both.
 
     Args:
