@@ -1,6 +1,6 @@
 """The tilted slot law: with one number θ more than the slot law, chosen for the mean count, its
-variance is that of the runs. θ is 1 where the slot law holds (λ√m/c = 1), near 0.75 for small
-λ√m/c and m ≥ 2n, and grows with n at m = n, past 1.
+variance is that of the runs. θ is near 1 where the slot law holds (λ√m/c = 1), near 0.75 for
+small λ√m/c and m ≥ 2n, and grows with n at m = n, past 1.
 
 Runs of the count map; bars are 95 % intervals for θ and standard errors for variances. The value of
 θ is not explained. Source: theory/README, section 4; theory.counting.tilted_slot_law.
@@ -100,7 +100,7 @@ def plot(data: Data) -> Figure:
     last = axes[-1]
     last.axhline(1.0, color="black", lw=1.2)
     for k, (name, colour, marker) in enumerate(
-        (("over the slot law's", style.GREY, "s"), ("over the tilted slot law's", style.BLUE, "o"))
+        (("slot law", style.GREY, "s"), ("tilted slot law", style.BLUE, "o"))
     ):
         mean, error = data["spread"][:, k].T
         last.errorbar(data["coupling"] * 1.04 ** (2 * k - 1), mean, error, color=colour,
@@ -108,8 +108,8 @@ def plot(data: Data) -> Figure:
     last.set_xscale("log")
     last.set_ylim(0.6, 1.25)
     last.set_xlabel("λ√m/c")
-    last.set_ylabel("variance of the count")
-    last.set_title("Observed variance, all sizes together")
+    last.set_ylabel("variance over a law's")
+    last.set_title("Observed variance of the count, all sizes together")
     last.legend(loc="lower right", fontsize=10)
     return figure
 

@@ -1,7 +1,7 @@
 """Who wins, on one parameter: the share of features whose initially largest weight wins, against
-ε = n/√m. For m ≥ 2n all sizes lie on one curve for each λ√m/c, near the closed form with one fitted
-constant; the curve is left at m = n for small λ√m/c (crosses), where fewer of them win. Sizes that
-were predicted before they were run (rings) lie on it too.
+ε = n/√m. Where m ≥ 2n all sizes lie near one curve for each λ√m/c, the closed form with one fitted
+constant; the curve is left, downwards, at m = n for small λ√m/c (crosses), and a little at m = 2n.
+Rings are sizes that were predicted before they were run.
 
 Mean ± standard error over runs: those of the count map, and those of
 benchmarks/findings/winning.json. Source: theory/README, section 4; theory.winning.
@@ -85,19 +85,21 @@ def plot(data: Data) -> Figure:
         top.plot(curve[valid], 100 * law[valid], color="black", lw=1.3,
                  label="closed form, one constant a curve" if k == 0 else None)  # fmt: skip
         for which, marker, filled, name in (
-            ("wide", "o", True, f"λ√m/c = {coupling:g}, m ≥ 2n"), ("square", "X", True, "m = n"),
-            ("new", "o", False, "predicted, then run"),
+            ("map, m ≥ 2n", "o", True, f"λ√m/c = {coupling:g}, m ≥ 2n"),
+            ("map, m = n", "X", True, "m = n"),
+            ("new, m ≥ 2n", "o", False, "predicted, then run"),
+            ("new, m = n", "X", False, "the same, m = n"),
         ):  # fmt: skip
-            rows = _rows(data, which, k)
+            rows, new = _rows(data, which, k), not filled
             if not len(rows):
                 continue
             how = {
                 "color": colour, "ls": "none", "marker": marker, "capsize": 2,
-                "ms": 11 if which == "new" else 7, "mew": 1.6 if which == "new" else 0.6,
+                "ms": 11 if new else 7, "mew": 1.6 if new else 0.6,
                 "mfc": colour if filled else "none", "mec": "black" if filled else colour,
             }  # fmt: skip
             eps, share, error = rows[:, 2], rows[:, 3], rows[:, 4]
-            label = name if which == "wide" or k == 0 else None
+            label = name if k == 0 or which == "map, m ≥ 2n" else None
             top.errorbar(eps, 100 * share, 100 * error, label=label, **how)
             off = share - np.interp(np.log(eps), np.log(curve), law)
             below.errorbar(eps, 100 * off, 100 * error, **how)
@@ -114,11 +116,10 @@ def plot(data: Data) -> Figure:
 
 
 def _rows(data: Data, which: str, k: int) -> np.ndarray:
-    if which == "new":
-        return data[f"new{k}"]
-    rows = data[f"map{k}"]
+    table, _, shape = which.partition(", ")
+    rows = data[f"{table}{k}"]
     square = rows[:, 0] == rows[:, 1]
-    return rows[square if which == "square" else ~square]
+    return rows[square if shape == "m = n" else ~square]
 
 
 if __name__ == "__main__":
