@@ -1,9 +1,11 @@
 """The tilted slot law: with one number θ more than the slot law, chosen for the mean count, its
-variance is that of the runs. θ is near 1 where the slot law holds (λ√m/c = 1), near 0.75 for
-small λ√m/c and m ≥ 2n, and grows with n at m = n, past 1.
+variance is that of the runs. θ depends on λ√m/c and, for m ≥ 2n, on ε = n/√m alone: for small λ√m/c
+it falls from 1, where features hardly meet, to 0.7 near ε = 6 and rises past 1 beyond, highest at
+m = n (hollow); at λ√m/c = 1 the slot law holds throughout.
 
-Runs of the count map; bars are 95 % intervals for θ and standard errors for variances. The value of
-θ is not explained. Source: theory/README, section 4; theory.counting.tilted_slot_law.
+Runs of the count map; bars are 95 % intervals for θ and standard errors for variances. The curve of
+θ was seen after the runs and is not explained. Source: theory/README, section 4;
+theory.counting.tilted_slot_law.
 """
 
 from __future__ import annotations
@@ -26,13 +28,17 @@ from theory.counting import fit_tilt, slot_law, tilted_slot_law
 class Parameters(count_map.Parameters):
     """Cells of the count map."""
 
+    n: tuple[int, ...] = (16, 32, 64, 128, 256)
+    m_over_n: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     shown: tuple[float, ...] = (0.01, 0.1, 1.0)
     """λ√m/c at which θ is drawn"""
+    fewest: int = 64
+    """smallest n whose variances are told: counts of 0 to 2 have no normal errors"""
 
 
 FULL = Parameters()
 FAST = Parameters(n=(16, 32), m_over_n=(1, 2, 4), coupling=(0.1, 1.0, 3), shown=(0.1, 1.0), seeds=6,
-                  files=())  # fmt: skip
+                  fewest=8, files=())  # fmt: skip
 
 
 def compute(p: Parameters) -> Data:
@@ -56,7 +62,7 @@ def compute(p: Parameters) -> Data:
             n, m = p.n[a], p.n[a] * p.m_over_n[b]
             tilt = fit_tilt(seen, n, m)
             theta[a, b, j] = tilt.theta, tilt.low, tilt.high
-            if not 0.0 < tilt.theta < math.inf:
+            if n < p.fewest or not 0.0 < tilt.theta < math.inf:
                 continue
             for law, into in zip((slot_law(n, m), tilted_slot_law(n, m, tilt.theta)), ratios,
                                  strict=True):  # fmt: skip
@@ -69,34 +75,38 @@ def compute(p: Parameters) -> Data:
                 spread[j, k] = mean, mean * math.sqrt(2.0 / total)
     return {
         "n": np.array(p.n), "m_over_n": np.array(p.m_over_n), "coupling": count_map.couplings(p),
-        "shown": np.array(p.shown), "theta": theta, "spread": spread,
+        "shown": np.array(p.shown), "fewest": np.array(p.fewest), "theta": theta, "spread": spread,
     }  # fmt: skip
 
 
 def plot(data: Data) -> Figure:
-    """θ over m/n, one panel for each λ√m/c; then variances."""
+    """θ against ε, one panel for each λ√m/c; then variances."""
     panels = len(data["shown"])
     figure, axes = style.canvas(2.3 * panels + 3.0, panels + 1, 1)
-    high = 2.4
+    ratios = data["m_over_n"]
     for axis, coupling in zip(axes, data["shown"], strict=False):
         j = int(np.argmin(np.abs(np.log(data["coupling"] / coupling))))
         axis.axhline(1.0, color="black", lw=1.2, label="slot law")
-        looks = zip((style.SKY, style.BLUE, style.ORANGE), "os^", strict=True)
+        looks = zip(style.SEQUENCE[1:], "Dvos^", strict=True)
         for k, (n, (colour, marker)) in enumerate(zip(data["n"], looks, strict=False)):
             theta, low, top = data["theta"][k, :, j].T
-            shown = np.isfinite(theta)
-            bars = np.array([theta - low, np.minimum(top, 9.0) - theta])[:, shown]
-            axis.errorbar(data["m_over_n"][shown] * 1.05 ** (k - 1), theta[shown], bars,
-                          color=colour, marker=marker, ms=7, capsize=3, ls="none",
-                          label=f"n = {n}")  # fmt: skip
+            bars = np.array([theta - low, np.minimum(top, 9.0) - theta])
+            at = float(n) ** 0.5 / np.sqrt(ratios) * 1.02 ** (2 * k - data["n"].size + 1)
+            shown, label = np.isfinite(theta), f"n = {n}"
+            for some, filled in ((shown & (ratios > 1), True), (shown & (ratios == 1), False)):
+                if some.any():
+                    axis.errorbar(at[some], theta[some], bars[:, some], color=colour, ls="none",
+                                  marker=marker, ms=7, capsize=3, label=label, mew=1.6,
+                                  mfc=colour if filled else "white")  # fmt: skip
+                    label = None
         axis.set_xscale("log", base=2)
-        axis.xaxis.set_major_formatter(FormatStrFormatter("%d"))
+        axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.set_ylim(0, high)
+        axis.set_ylim(0.4, 2.1)
         axis.set_ylabel("θ")
         axis.set_title(f"λ√m/c = {coupling:g}")
-        axis.set_xlabel("m/n")
-    axes[0].legend(loc="upper right", ncols=2, fontsize=10)
+        axis.set_xlabel("ε = n/√m")
+    axes[0].legend(loc="upper left", ncols=3, fontsize=10)
     last = axes[-1]
     last.axhline(1.0, color="black", lw=1.2)
     for k, (name, colour, marker) in enumerate(
@@ -109,7 +119,9 @@ def plot(data: Data) -> Figure:
     last.set_ylim(0.6, 1.25)
     last.set_xlabel("λ√m/c")
     last.set_ylabel("variance over a law's")
-    last.set_title("Observed variance of the count, all sizes together")
+    last.set_title(
+        f"Observed variance of the count, all sizes with n ≥ {int(data['fewest'])} together"
+    )
     last.legend(loc="lower right", fontsize=10)
     return figure
 

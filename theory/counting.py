@@ -328,9 +328,10 @@ class TiltedSlotLaw(CountLaw):
     has it too, with the same θ, given how many features are on the set; in genetics it is the law
     of genotypes with disequilibrium θ.
 
-    **Conjecture** (measured): with θ chosen for the mean it has the variance of the flow's counts;
-    a value for θ is not derived. Source: theory/README, section 4.
-    Raises ValueError unless n, m are integers with 1 ≤ n ≤ 2m and θ is finite and ≥ 0.
+    **Conjecture** (measured): with θ chosen for the mean it has the variance of the flow's counts.
+    For m ≥ 2n θ depends on n/√m and λ√m/c alone, within errors; its value is not derived.
+
+    Source: theory/README, section 4. Raises ValueError unless n, m are integers with 1 ≤ n ≤ 2m and θ is finite and ≥ 0.
     """
 
     theta: float = 1.0
