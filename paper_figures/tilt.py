@@ -92,13 +92,14 @@ def plot(data: Data) -> Figure:
             theta, low, top = data["theta"][k, :, j].T
             bars = np.array([theta - low, np.minimum(top, 9.0) - theta])
             at = float(n) ** 0.5 / np.sqrt(ratios) * 1.02 ** (2 * k - data["n"].size + 1)
-            shown, label = np.isfinite(theta), f"n = {n}"
+            shown = np.isfinite(theta)
             for some, filled in ((shown & (ratios > 1), True), (shown & (ratios == 1), False)):
                 if some.any():
+                    first = filled or not np.any(shown & (ratios > 1))
                     axis.errorbar(at[some], theta[some], bars[:, some], color=colour, ls="none",
-                                  marker=marker, ms=7, capsize=3, label=label, mew=1.6,
-                                  mfc=colour if filled else "white")  # fmt: skip
-                    label = None
+                                  marker=marker, ms=7, capsize=3, mew=1.6,
+                                  mfc=colour if filled else "white",
+                                  label=f"n = {n}" if first else None)  # fmt: skip
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         axis.xaxis.set_minor_formatter(NullFormatter())

@@ -331,7 +331,8 @@ class TiltedSlotLaw(CountLaw):
     **Conjecture** (measured): with θ chosen for the mean it has the variance of the flow's counts.
     For m ≥ 2n θ depends on n/√m and λ√m/c alone, within errors; its value is not derived.
 
-    Source: theory/README, section 4. Raises ValueError unless n, m are integers with 1 ≤ n ≤ 2m and θ is finite and ≥ 0.
+    Source: theory/README, section 4.
+    Raises ValueError unless n, m are integers with 1 ≤ n ≤ 2m and θ is finite and ≥ 0.
     """
 
     theta: float = 1.0

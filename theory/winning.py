@@ -26,7 +26,7 @@ benchmarks/findings/README.md, "Who wins, predicted".
 
 **Weak limit.** For ε ≪ 1 losers are lost to single rows, 1 − P = (n − 1) A(m)/√m. *Measured*: A is
 0.47 ± 0.02, 0.71 ± 0.03 and 0.86 ± 0.04 at m = 64, 256, 1024 in two rows that descend ℓ1 on
-‖W_i‖ = 1, G_12 ≤ 0 (λ → 0), and 0.45 ± 0.03, 0.69 ± 0.05, 0.72 ± 0.07 in the flow at Λ = 0.01: A is
+‖W_i‖ = 1, G_12 ≤ 0 (λ → 0), and 0.45 ± 0.03, 0.69 ± 0.05, 0.80 ± 0.05 in the flow at Λ = 0.01: A is
 this problem's. *Heuristic*: it is no constant but grows, in the limit as ln m. While N = m'²/m ≫ 1
 neurons are shared, G/√N is a stationary Gaussian process in τ = ln(m/m'), of correlation
 e^(−|Δ|) (1 + |Δ|/2)², which interference holds at or below zero by a push of mean 0.152 ± 0.002
