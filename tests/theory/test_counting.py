@@ -456,7 +456,7 @@ def learned_one_by_one(n, m, lam, seed):
 
 @pytest.mark.parametrize(
     ("n", "m", "lam", "runs"),
-    [(8, 8, 0.1, 20), pytest.param(24, 24, 0.06, 60, marks=pytest.mark.long)],
+    [(8, 8, 0.1, 20), pytest.param(24, 24, 0.06, 24, marks=pytest.mark.long)],
 )
 def test_features_learned_one_by_one_follow_the_sequential_law_though_nothing_is_held(
     n, m, lam, runs

@@ -100,7 +100,7 @@ def shares(n, m, coupling, runs):
     ("coupling", "sizes", "runs"),
     [
         (1.0, ((8, 16), (16, 64)), (120, 60)),
-        pytest.param(0.01, ((8, 64), (16, 256)), (300, 100), marks=pytest.mark.long),
+        pytest.param(0.01, ((8, 64), (16, 256)), (150, 60), marks=pytest.mark.long),
     ],
 )
 def test_two_sizes_of_one_epsilon_have_one_share_of_largest_winners(coupling, sizes, runs):
