@@ -27,7 +27,7 @@ def test_the_closed_form_is_within_what_is_claimed_where_it_is_claimed(data, k):
 
 
 def test_the_scaling_fails_at_as_many_neurons_as_features_for_small_lambda_alone(data):
-    """At ε = 8, between n = m = 64 and n = 256, m = 1024: three standard errors, one in a thousand."""
+    """At ε = 8, n = m = 64 against n = 256, m = 1024, by three standard errors (one in 1,000)."""
     gaps = []
     for k in (0, 2):
         rows = {tuple(row[:2]): row[3:] for row in data[f"map{k}"]}
