@@ -20,6 +20,8 @@ FIGURES = (
     "plateau",
     "count_map",
     "winners",
+    "winning",
+    "tilt",
     "work_precision",
     "learning_rate",
     "glossary",

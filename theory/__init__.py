@@ -11,6 +11,10 @@ simulates, and nothing here imports the simulator:
     interference     what the other encodings do, at the start and by symmetry
     collisions       two features on one neuron: benign, malign, and the race between them
     counting         how many neurons end up polysemantic
+    winning          how often the initially largest weight wins
+    plateau          why non-zeros stop falling: what orthogonality asks of the rows
+    occupancy        which of the shared neurons had to be shared
+    cooccurrence     when features that occur together leave a neuron that they share
     noise            noise in the hidden layer: the expected loss, and the paper's implicit term
     ledger           every claim of the paper with our verdict: `python -m theory` prints it
 

@@ -9,6 +9,37 @@ n²/4m mixes the first two:
     neurons met with both signs, if nobody moves afterwards      neurons_without_relocation
     neurons shared once every malign loser has found a free slot (conjecture)      slot_law
 
+and around the slot law stand
+
+    frozen_winner, sequential_law   **theorem**: features learned one after another
+    tilted_slot_law, fit_tilt       **conjecture**: features learned at the same time
+
+**Theorem (frozen owners).** Let every W_j, j ≠ i, be one weight of size w₊ on one neuron, at
+rest (w₊ the stable root of c (1 − w²) w = λ), with at most one owner for each (neuron, sign) slot,
+and held there; let interference be as strong as feature benefit. Then the winner of row i is its
+initially largest weight on a *free* slot, unless the row dies or that weight is tied.
+
+*Proof.* The owner of (k, s) has W_j = s w₊ e_k, hence G_ij = s w₊ W_ik, and −c ReLU(G_ij) W_j acts
+on coordinate k alone, there by −c w₊² W_ik if W_ik has the sign s and not at all otherwise. So with
+g = c (1 − ‖W_i‖²) and x = |W_ik|,
+
+    free slot:   x' = g x − λ          taken slot:   x' = (g − c w₊²) x − λ
+
+and a zero stays zero, as no owner pushes at W_ik = 0. Free coordinates have one growth rate, so
+their order is kept and gaps between them never close (section 2 of theory/README). On a taken slot
+g ≤ c (1 − x²), so that x' ≤ c (1 − w₊²) x − λ − c x³ = λ (x/w₊ − 1) − c x³: negative for
+0 ≤ x ≤ w₊, and beyond too, its derivative λ/w₊ − 3c x² being negative where x ≥ w₊ > 1/√3. The
+bound is −λ at x = 0 and tends to −∞, so x reaches zero in bounded time. What is left is a row on
+its free coordinates alone. ∎
+
+**Corollary (exact law).** Let n ≤ m rows with independent entries of exchangeable sizes and fair
+signs be learned one after another, each starting after those before it have come to rest and are
+held, and let no row die. Then the number of shared neurons has the law of `sequential_law`, for
+every λ. It is *not* exactly the slot law: a row proposes one sign on each neuron, not both, so that
+an empty neuron takes it for certain when its turn comes and a half-taken one in half the cases.
+With n = 2 the two share with probability 1/(2m), in the slot law 1/(2m − 1). The means differ by a
+share that falls as 1/m: for large m features learned one after another follow the slot law.
+
 Sources: paper, sections 1.1 and 2.5; theory/README, section 4.
 """
 
@@ -19,20 +50,30 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 from scipy.special import logsumexp, xlog1py
+from scipy.stats import chi2
 
-from theory._checks import Array, positive, require
+from theory._checks import Array, positive, real, require
 
 __all__ = [
+    "CountLaw",
+    "SequentialLaw",
     "SlotLaw",
+    "Tilt",
+    "TiltedSlotLaw",
     "collision_pairs",
+    "fit_tilt",
+    "frozen_winner",
     "neurons_without_relocation",
     "opposite_sign_pairs",
     "paper_count",
+    "sequential_law",
     "slot_law",
     "slot_law_applies",
     "slot_mean",
     "slot_variance",
+    "tilted_slot_law",
 ]
 
 
@@ -133,22 +174,22 @@ def slot_law(n: int, m: int) -> SlotLaw:
     return SlotLaw(n=n, m=m)
 
 
+def sequential_law(n: int, m: int) -> SequentialLaw:
+    """The law of features learned one after another; see `SequentialLaw`."""
+    return SequentialLaw(n=n, m=m)
+
+
+def tilted_slot_law(n: int, m: int, theta: float) -> TiltedSlotLaw:
+    """The slot law with sharing made θ times as likely; see `TiltedSlotLaw`."""
+    return TiltedSlotLaw(n=n, m=m, theta=theta)
+
+
 @dataclass(frozen=True)
-class SlotLaw:
-    """Distribution of the number X of polysemantic neurons at the end of training.
+class CountLaw:
+    """A distribution of the number X of polysemantic neurons among m, with n features on them.
 
-        P(X = x) = C(m, x) C(m − x, n − 2x) 2^(n − 2x) / C(2m, n)
-
-    **Conjecture** (measured, not proved): losers of malign collisions relocate, and the end
-    state looks like a uniformly random n-subset of the 2m (neuron, sign) slots. Whether it holds
-    depends on λ√m/c: at 1 the mean count is 0.98 ± 0.01 of this law's, at 0.05 and below it is
-    0.81 ± 0.01 of it (m ≥ 2n; standard errors). The distribution itself is exact combinatorics.
-
-    Computed in log space by its recurrence from the mode, so that n = 10⁶ is as good as n = 10:
-
-        P(x + 1) / P(x) = (n − 2x)(n − 2x − 1) / [4 (x + 1)(m − n + x + 1)]
-
-    Source: theory/README, section 4. Raises ValueError unless n, m are integers with 1 ≤ n ≤ 2m.
+    What laws have in common: everything but the table of log P(X = x) over the support.
+    Raises ValueError unless n, m are integers with 1 ≤ n ≤ 2m.
     """
 
     n: int
@@ -207,29 +248,23 @@ class SlotLaw:
         return int(low), int(high)
 
     def mean(self) -> float:
-        """E X, see `slot_mean`."""
-        return float(slot_mean(self.n, self.m))
+        """E X."""
+        low, high = self.support
+        return float(np.arange(low, high + 1) @ np.exp(self._log_table))
 
     def var(self) -> float:
-        """Var X, see `slot_variance`."""
-        return float(slot_variance(self.n, self.m))
+        """Var X."""
+        low, high = self.support
+        return float((np.arange(low, high + 1) - self.mean()) ** 2 @ np.exp(self._log_table))
 
     def std(self) -> float:
         """Standard deviation of X."""
         return float(np.sqrt(self.var()))
 
-    @cached_property
+    @property
     def _log_table(self) -> Array:
-        low, high = self.support
-        x = np.arange(low, high, dtype=np.float64)
-        n, m = float(self.n), float(self.m)
-        steps = np.log((n - 2 * x) * (n - 2 * x - 1)) - np.log(4 * (x + 1) * (m - n + x + 1))
-        mode = int(np.searchsorted(-steps, 0.0))  # the ratios fall with x: log-concave law
-        # Summing away from the mode keeps the rounding error there, where the mass is, near 0.
-        table = np.concatenate(
-            [-np.cumsum(steps[:mode][::-1])[::-1], [0.0], np.cumsum(steps[mode:])]
-        )
-        return np.asarray(table - logsumexp(table))
+        """log P(X = x) for x over the support."""
+        raise NotImplementedError
 
     @cached_property
     def _cdf_table(self) -> Array:
@@ -247,6 +282,214 @@ class SlotLaw:
         low, high = self.support
         index = np.clip(np.floor(np.asarray(x, dtype=np.float64)), low - 1, high) - low + 1
         return np.asarray(table[index.astype(np.int64)])
+
+
+@dataclass(frozen=True)
+class SlotLaw(CountLaw):
+    """Distribution of the number X of polysemantic neurons at the end of training.
+
+        P(X = x) = C(m, x) C(m − x, n − 2x) 2^(n − 2x) / C(2m, n)
+
+    **Conjecture** (measured, not proved): losers of malign collisions relocate, and the end
+    state looks like a uniformly random n-subset of the 2m (neuron, sign) slots. Whether it holds
+    depends on λ√m/c: at 1 the mean count is 0.98 ± 0.01 of this law's, at 0.05 and below it is
+    0.81 ± 0.01 of it (m ≥ 2n; standard errors). The distribution itself is exact combinatorics;
+    geneticists know it as the law of Levene and Haldane (slots are alleles, neurons individuals).
+
+    Computed in log space by its recurrence from the mode, so that n = 10⁶ is as good as n = 10:
+
+        P(x + 1) / P(x) = (n − 2x)(n − 2x − 1) / [4 (x + 1)(m − n + x + 1)]
+
+    Source: theory/README, section 4. Raises ValueError unless n, m are integers with 1 ≤ n ≤ 2m.
+    """
+
+    def mean(self) -> float:
+        """E X, see `slot_mean`."""
+        return float(slot_mean(self.n, self.m))
+
+    def var(self) -> float:
+        """Var X, see `slot_variance`."""
+        return float(slot_variance(self.n, self.m))
+
+    @cached_property
+    def _log_table(self) -> Array:
+        return _from_the_mode(_slot_steps(self))
+
+
+@dataclass(frozen=True)
+class TiltedSlotLaw(CountLaw):
+    """The slot law with a shared neuron weighing θ, n features and m neurons.
+
+        P(X = x) ∝ C(m, x) C(m − x, n − 2x) 2^(n − 2x) θ^x,      E[4 X U] = θ E[M (M − 1)]
+
+    M = n − 2X neurons have one feature and U = m − n + X none; the identity follows from the
+    recurrence, which is the slot law's times θ. θ = 1 is the slot law, θ < 1 avoids sharing, θ = 0
+    shares only where it must. It is a product over neurons given the total, so any set of neurons
+    has it too, with the same θ, given how many features are on the set; in genetics it is the law
+    of genotypes with disequilibrium θ.
+
+    **Conjecture** (measured): with θ chosen for the mean it has the variance of the flow's counts.
+    For m ≥ 2n θ depends on n/√m and λ√m/c alone, within errors; its value is not derived.
+
+    Source: theory/README, section 4.
+    Raises ValueError unless n, m are integers with 1 ≤ n ≤ 2m and θ is finite and ≥ 0.
+    """
+
+    theta: float = 1.0
+    """weight of a shared neuron"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            np.isfinite(self.theta) and self.theta >= 0,
+            "a finite theta >= 0",
+            self.theta,
+            "1 is the slot law",
+        )
+
+    @cached_property
+    def _log_table(self) -> Array:
+        if self.theta == 0.0:
+            low, high = self.support
+            return np.concatenate([[0.0], np.full(high - low, -np.inf)])
+        return _from_the_mode(_slot_steps(self) + np.log(self.theta))
+
+
+@dataclass(frozen=True)
+class SequentialLaw(CountLaw):
+    """Distribution of X for n ≤ m features learned one after another beside frozen owners.
+
+    **Theorem**, see the top of this file for its assumptions and proof. While e neurons are empty
+    and h have one owner, the next feature shares with probability
+
+        E[K / (e + K)],      K ~ Binomial(h, 1/2)
+
+    as each half-taken neuron is open to it with probability 1/2, and the largest weight among the
+    e + K open neurons is equally likely to be on any of them. X is the number of times that
+    happens. Exact, in O(n²): J(e, h) = E[1/(e + K)] obeys J(e, h + 1) = (J(e, h) + J(e + 1, h))/2.
+
+    Source: theory/README, section 4. Raises ValueError unless n, m are integers with 1 ≤ n ≤ m:
+    beyond that a feature may find no open slot, and dies.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.n <= self.m, "n <= m", (self.n, self.m), "with more features some may die")
+
+    @cached_property
+    def _log_table(self) -> Array:
+        n, m, most = int(self.n), int(self.m), int(self.n) // 2
+        inverse = 1.0 / np.arange(m - n + 1, m + 1)  # J(e, 0) for e = m − n + 1, …, m
+        share = np.zeros(
+            (n, most + 1)
+        )  # by the features there are, and how many neurons they share
+        for half in range(n):  # here `inverse` is J(e, half) for e up to m − half
+            shared = np.arange(min(most, (n - 1 - half) // 2) + 1)
+            empty = m - half - shared
+            share[half + 2 * shared, shared] = 1.0 - empty * inverse[inverse.size - 1 - shared]
+            inverse = (inverse[:-1] + inverse[1:]) / 2
+        probability = np.zeros(most + 1)
+        probability[0] = 1.0
+        for done in range(n):
+            moved = probability * share[done]
+            probability = probability - moved
+            probability[1:] += moved[:-1]
+        with np.errstate(divide="ignore"):
+            return np.log(probability)
+
+
+@dataclass(frozen=True)
+class Tilt:
+    """θ of counts, by maximum likelihood, with an interval by the likelihood ratio."""
+
+    theta: float
+    """the θ at which the tilted slot law has the observed mean"""
+    low: float
+    """lower end of the interval"""
+    high: float
+    """upper end; infinite if every run had as many as there can be"""
+
+
+def fit_tilt(counts: ArrayLike, n: int, m: int, *, level: float = 0.95) -> Tilt:
+    """θ of independent runs with X = counts, all of n features and m neurons.
+
+    The law is an exponential family in ln θ: the likelihood is largest where E X is the observed
+    mean x̄, and holds θ while 2R [ln θ̂ x̄ − A(θ̂) − ln θ x̄ + A(θ)] is below the quantile of χ²₁, R
+    the number of runs and A(θ) = ln Σ_x slot(x) θ^x. It assumes the tilted law's own spread.
+
+    counts : (R,) integers in the law's support; level : in (0, 1).
+    Raises ValueError for counts that are not in the support.
+    """
+    law = slot_law(n, m)
+    seen = np.atleast_1d(real("counts", counts))
+    low, high = law.support
+    require(
+        seen.size > 0 and np.all(np.isfinite(law.logpmf(seen))),
+        f"counts from {low} to {high}",
+        counts,
+        "they are of this n and m",
+    )
+    require(0 < level < 1, "0 < level < 1", level, "0.95 is customary")
+    if low == high:
+        return Tilt(1.0, 0.0, np.inf)  # one count is possible, which says nothing
+    x, table = np.arange(low, high + 1), law._log_table
+    mean, runs, allowed = float(seen.mean()), seen.size, float(chi2.ppf(level, 1))
+
+    def slope(eta: float) -> float:
+        return mean - float(np.exp(table + eta * x - logsumexp(table + eta * x)) @ x)
+
+    def likelihood(eta: float) -> float:
+        return float(eta * mean - logsumexp(table + eta * x))
+
+    reach = 60.0  # e^60: beyond, a support of at least two points has one left
+    if low < mean < high:
+        best = float(brentq(slope, -reach, reach, xtol=1e-12))
+    else:
+        best = -reach if mean == low else reach
+
+    def drop(eta: float) -> float:
+        return 2 * runs * (likelihood(best) - likelihood(eta)) - allowed
+
+    low_end = float(np.exp(brentq(drop, -reach, best))) if drop(-reach) > 0 else 0.0
+    high_end = float(np.exp(brentq(drop, best, reach))) if drop(reach) > 0 else np.inf
+    theta = 0.0 if mean == low else np.inf if mean == high else float(np.exp(best))
+    return Tilt(theta, low_end, high_end)
+
+
+def frozen_winner(row: ArrayLike, taken: ArrayLike) -> int:
+    """Neuron on which a new row ends beside frozen owners; −1 if it has no free slot.
+
+    The largest |W_ik| among those whose (neuron, sign) slot is free: the theorem at the top of
+    this file, with its assumptions; a row that dies has no winner at all.
+
+    row : (m,) initial weights of the new feature; taken : (m, 2) whether the slots (k, +) and
+    (k, −) have owners.
+    """
+    w, slots = real("row", row), np.asarray(taken, dtype=np.bool_)
+    require(
+        w.ndim == 1 and slots.shape == (w.size, 2),
+        "a row (m,) and slots (m, 2)",
+        (w.shape, slots.shape),
+        "columns of slots are + and −",
+    )
+    open_to = ~np.where(w > 0, slots[:, 0], slots[:, 1]) & (w != 0)
+    return int(np.argmax(np.where(open_to, np.abs(w), -1.0))) if open_to.any() else -1
+
+
+def _slot_steps(law: CountLaw) -> Array:
+    """log P(x + 1)/P(x) of the slot law over the support of `law`."""
+    low, high = law.support
+    x = np.arange(low, high, dtype=np.float64)
+    n, m = float(law.n), float(law.m)
+    return np.asarray(np.log((n - 2 * x) * (n - 2 * x - 1)) - np.log(4 * (x + 1) * (m - n + x + 1)))
+
+
+def _from_the_mode(steps: Array) -> Array:
+    """log P(x) of a law from log P(x + 1)/P(x), which must fall with x."""
+    mode = int(np.searchsorted(-steps, 0.0))
+    # Summing away from the mode keeps the rounding error there, where the mass is, near 0.
+    table = np.concatenate([-np.cumsum(steps[:mode][::-1])[::-1], [0.0], np.cumsum(steps[mode:])])
+    return np.asarray(table - logsumexp(table))
 
 
 def _slots(n: ArrayLike, m: ArrayLike) -> tuple[Array, Array]:

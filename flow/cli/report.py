@@ -22,6 +22,7 @@ from flow.analysis.superposition import alignment, geometry
 from flow.forces import FeatureBenefit, Interference, Regularization
 from flow.results.trajectory import Trajectory
 from theory.counting import paper_count, slot_law, slot_law_applies
+from theory.occupancy import occupancy
 
 FATES = {
     Fate.BOTH_STAYED: "both stayed",
@@ -213,6 +214,11 @@ def _superposition(W: np.ndarray) -> Iterator[str]:
         yield (
             f"{'alignment':<14}{a.features_per_neuron[used].mean():.3g} features per neuron in "
             f"use, {a.neurons_per_feature[alive].mean():.3g} neurons per feature (effective means)"
+        )
+    if (use := occupancy(W)) is not None and use.features:
+        yield (
+            f"{'occupancy':<14}{use.shared} shared neurons, {use.necessary} of them necessarily, "
+            f"{use.unused} unused; θ = {use.theta:.3g} (slot law: 1, p = {use.p_value:.2g})"
         )
 
 

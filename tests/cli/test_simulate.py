@@ -427,6 +427,10 @@ def test_superposition_is_told_of_the_end_where_it_is_asked_for(tmp_path, capsys
     used = basis.features_per_neuron[W.any(axis=0)]
     assert f"{used.mean():.3g} features per neuron in use" in told
     assert f"{basis.neurons_per_feature.mean():.3g} neurons per feature" in told
+    shared, unused = (np.count_nonzero(np.count_nonzero(W, axis=0) == k) for k in (2, 0))
+    assert (
+        f"{shared} shared neurons, {shared - unused} of them necessarily, {unused} unused" in told
+    )
     assert simulate.main(argv) == 0
     assert "superposition" not in capsys.readouterr().out
 

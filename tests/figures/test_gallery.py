@@ -30,6 +30,14 @@ TOYS: dict[str, dict[str, Any]] = {
     "plateau": {"n": 16, "m_over_n": (1, 2)},
     "count_map": {"n": (8, 16), "m_over_n": (1, 2), "coupling": (0.5, 1.0, 2), "seeds": 3},
     "glossary": {"n": 16, "t_end": 40.0},
+    "winning": {"n": (8,), "m_over_n": (1, 2), "seeds": 3},
+    "tilt": {
+        "n": (8, 16),
+        "m_over_n": (1, 2),
+        "coupling": (0.5, 1.0, 2),
+        "shown": (1.0,),
+        "seeds": 3,
+    },
     "animation": {"n": 6, "m": 8, "lam": 0.1, "frames": 4},
 }
 """Smaller still than --fast, where that takes more than a moment."""
