@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 GUIDE = (
     "README.md", "flow/README.md", "theory/README.md", "theory/GLOSSARY.md",
     "benchmarks/README.md", "benchmarks/findings/README.md", "paper_figures/README.md",
-    "paper_figures/count_map.md", "CONTRIBUTING.md", "CHANGELOG.md",
+    "paper_figures/count_map.md", "paper_figures/count_map_table.md", "CONTRIBUTING.md",
+    "CHANGELOG.md",
 )  # fmt: skip
 """Pages of the guide, in order; those that are there."""
 

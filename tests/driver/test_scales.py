@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flow import FeatureBenefit, Interference, Regularization, Status, integrate
+from tests.strategies import regularization_strengths, weights
 
 W0 = np.array([[3.0, 4.0], [-1.0, 2.0]])
 
@@ -36,3 +37,12 @@ def test_tiny_rows_die_under_regularization(backend, exponent):
 def test_rows_whose_square_overflows_are_an_end_with_a_name(exponent):
     run = integrate([FeatureBenefit(), Interference()], W0 * 10.0**exponent)
     assert run.status is Status.NON_FINITE
+
+
+@given(W0=weights(n=(1, 9), m=(1, 200), scale=(0.1, 3.0)), lam=regularization_strengths(1e-5))
+def test_under_regularization_alone_every_weight_dies_and_nothing_moves_at_the_end(W0, lam):
+    """Whatever rounding makes of the time at which the last one does."""
+    run = integrate([Regularization(lam)], W0)
+    assert run.status is Status.STATIONARY
+    assert run.certificate.stationary
+    assert not run.final.any()
