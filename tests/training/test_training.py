@@ -223,7 +223,7 @@ WRONG = [
     (lambda: Data(exclusive=3), "batch"),
     (lambda: Data(exclusive=0, batch=3), ">= 1"),
     (lambda: Data(exclusive=3, probability=0.1, batch=3), "both"),
-    (lambda: Data(exclusive=3, overlap=1.1, batch=3), "[0, 1]"),
+    (lambda: Data(exclusive=3, overlap=1.1, batch=3), "overlap must lie in"),
     (lambda: Data(overlap=0.1, batch=3), "exclusive"),
     (lambda: Training(noise=Noise()), "sgd"),
     (lambda: Training(data=Data(batch=3)), "sgd"),
