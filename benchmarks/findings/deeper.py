@@ -21,10 +21,10 @@ its weight lies in the authors' window 0.8 … 1.2, or if it exceeds 0.3, or 0.1
 row. The last two do not see the scale of a layer, which ℓ1 on activations does not fix: W₁ may
 shrink while W₂ grows, at no loss.
 
-Counted, for each layer: neurons with two or more features by the three rules, non-zeros (0.1 of the
-length), benign and malign pairs (0.3), features alive (longer than 0.1), lengths; from a layer to
-the next, how many of the pairs that share a neuron (0.3) share one again, beside the share of all
-pairs that do.
+Counted, for each layer: neurons with two or more features by the three rules, non-zeros (0.1 of
+the length), benign and malign pairs (0.3), features alive (longer than a tenth of the longest),
+lengths; from a layer to the next, how many of the pairs that share a neuron (0.3) share one again,
+beside the number of all pairs that do.
 
 Foreseen, before the runs: (1) L = 1 gives the table of winners again; (2) tied, the last layer's
 count is n²/4m of its own width within a factor of 1.5, whatever the others' widths; (3) the layers
@@ -90,7 +90,7 @@ RATE_OF_THREE = 0.005
 ON = (0.3, 0.1)
 """Shares of the length of a row above which a feature is on a neuron."""
 ALIVE = 0.1
-"""Length of the row of a feature that is alive."""
+"""Share of the longest row of a layer that the row of a feature has if it is alive."""
 FILE = Path("benchmarks/findings/deeper.json")
 
 
@@ -157,7 +157,13 @@ def codes(network: Network, run: TrainingTrajectory) -> list[np.ndarray]:
 def on_neurons(A: np.ndarray, share: float) -> np.ndarray:
     """A : (n, m), with 0 in dead rows and for weights not above a share of their row's length."""
     length = np.linalg.norm(A, axis=1, keepdims=True)
-    return np.where((np.abs(A) > share * length) & (length > ALIVE), A, 0.0)
+    return np.where((np.abs(A) > share * length) & alive(A)[:, None], A, 0.0)
+
+
+def alive(A: np.ndarray) -> np.ndarray:
+    """(n,) which features have a row that is not short beside the longest of A : (n, m)."""
+    length = np.linalg.norm(A, axis=1)
+    return length > ALIVE * length.max()
 
 
 def layers(made: Sequence[np.ndarray]) -> list[dict[str, Any]]:
@@ -173,7 +179,7 @@ def layers(made: Sequence[np.ndarray]) -> list[dict[str, Any]]:
         found.append(
             {
                 "width": A.shape[1],
-                "alive": int(np.sum(length > ALIVE)),
+                "alive": int(alive(A).sum()),
                 "length": float(np.mean(length)),
                 "nonzeros": float(np.mean(np.count_nonzero(some, axis=1))),
                 "window": polysemantic_neurons(A, window=AUTHORS_WINDOW),
