@@ -165,6 +165,18 @@ def whole(low: int, *, hint: str = "") -> Value:
     return value("N", read, hint=hint)
 
 
+def wholes(low: int, *, hint: str = "") -> Value:
+    """One or more whole numbers >= low."""
+    one = whole(low)
+
+    def read(words: list[str]) -> tuple[int, ...]:
+        if not words:
+            raise ValueError(f"expected whole numbers >= {low}, got none")
+        return tuple(one.read([word]) for word in words)
+
+    return Value("N ...", read, hint)
+
+
 def number(
     what: str, *, low: float = 0.0, high: float = math.inf, remedy: str = "", hint: str = ""
 ) -> Value:

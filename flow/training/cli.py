@@ -25,9 +25,11 @@ from flow.cli.flags import (
     parse_flags,
     shows_bar,
     whole,
+    wholes,
 )
 from flow.defaults import DEFAULT_DEGREES, DTYPES, noise_law, split_noise_law
 from flow.training.setup import (
+    BETWEEN,
     FIGURE_3,
     FIGURE_3_STEPS,
     FIGURE_4,
@@ -68,6 +70,8 @@ class Loss:
     """features, the rows of W"""
     m: Annotated[int, whole(1)] = 128
     """neurons, the columns of W"""
+    inner: Annotated[tuple[int, ...], wholes(1, hint="(default: no further layers)")] = ()
+    """neurons of the hidden layers after the first, which make the network a stack"""
     lam: Annotated[float, number("a number >= 0", remedy="; 0 is no penalty")] = 0.01
     """weight λ of the penalty; with --untied it is twice the authors' l1, as the mean of the two
     matrices' penalties is charged, not their sum"""
@@ -82,7 +86,11 @@ class Loss:
     output_bias: bool = False
     """learn a bias of every output, from 0, without a penalty"""
     hidden: Annotated[str, choice(HIDDEN)] = "linear"
-    """what the hidden layer does"""
+    """what the hidden layer does, in a stack the last one"""
+    top: Annotated[int, whole(1)] = 1
+    """entries of a code that top-k keeps, those that are largest in size"""
+    between: Annotated[str, choice(BETWEEN)] = "linear"
+    """what the other hidden layers of a stack do, on the way in and on the way back"""
     output: Annotated[str, choice(OUTPUTS)] = "relu"
     """nonlinearity of the output"""
     dtype: Annotated[str, choice(DTYPES)] = "float64"
@@ -106,6 +114,8 @@ class Inputs:
     exclusive: Annotated[int | None, whole(1, hint="(default: no blocks)")] = None
     """two blocks of n/2 features never occur together: at every input one of them, by the toss of
     a coin, has this many of its features on"""
+    overlap: Annotated[float, number("a number >= 0 and <= 1", high=math.nextafter(1.0, 2.0))] = 0.0
+    """probability that an input has features of the other block, too"""
     magnitude: Annotated[str, choice(MAGNITUDES)] = "one"
     """size of a feature that is on"""
     batch: Annotated[int | None, whole(1, hint="(default: the standard basis)")] = None
@@ -159,7 +169,8 @@ class Results:
     """What is written and shown."""
 
     out: SavedRun = None
-    """save the run here; several instances as FILE.seed0.npz …, encoders as FILE.encoder.npz"""
+    """save the run here; several instances as FILE.seed0.npz …, encoders as FILE.encoder.npz,
+    further layers as FILE.layer2.npz …"""
     save_at: SaveTimes = None
     """rate × steps at which W is kept; log:N spaces N evenly in log t"""
     record_every: Annotated[int | None, whole(1, hint="(default: 200 times)")] = None
@@ -244,7 +255,13 @@ def _train(argv: list[str]) -> int:
     for path in files:
         check_output("out", path, overwrite=options.results.overwrite)
     runs = _run(options, training, times, argv)
-    matrices = [matrix for run in runs for matrix in (run, run.encoder) if matrix is not None]
+    matrices = [
+        matrix
+        for run in runs
+        for layer in (run, *run.inner)
+        for matrix in (layer, layer.encoder)
+        if matrix is not None
+    ]
     for matrix, path in zip(matrices, files, strict=bool(files)):
         matrix.save(path)
     if not options.results.quiet:
@@ -281,6 +298,15 @@ def _check_idle(options: TrainOptions, argv: Sequence[str]) -> None:
             f"--weight-decay: expected --optimizer adamw with it, got {optimizer}; "
             "--penalty l2 is for any"
         )
+    if "--top" in given and options.loss.hidden != "top-k":
+        raise InputError(
+            f"--top: expected --hidden top-k with it, got {options.loss.hidden}; leave one out"
+        )
+    if "--between" in given and not options.loss.inner:
+        raise InputError(
+            "--between: expected --inner with it, got one hidden layer, which is not between "
+            "others; add --inner"
+        )
     if "--encoder-scale" in given and not options.loss.untied:
         raise InputError(
             "--encoder-scale: expected --untied with it, got a tied network, which has one "
@@ -301,12 +327,20 @@ def _run(
     encoder_scale = how.scale if how.encoder_scale is None else how.encoder_scale
     seeds = range(how.seed, how.seed + how.instances)
 
-    def draw(offset: int, scale: float) -> np.ndarray:
+    widths = (loss.n, loss.m, *loss.inner)
+
+    def draw(layer: int, offset: int, scale: float) -> np.ndarray:
+        n, m = widths[layer : layer + 2]
+        offset += layer * LAYER_SEED
         drawn = [
-            gaussian_init(loss.n, loss.m, seed=seed + offset, scale=scale, dtype=loss.dtype)
-            for seed in seeds
+            gaussian_init(n, m, seed=seed + offset, scale=scale, dtype=loss.dtype) for seed in seeds
         ]
         return np.stack(drawn)
+
+    decoder, *inner = (draw(layer, 0, how.scale) for layer in range(len(widths) - 1))
+    encoders = [
+        draw(layer, ENCODER_SEED, encoder_scale) for layer in range(len(widths) - 1) if loss.untied
+    ]
 
     about = {"scale": how.scale, "command": shlex.join([*PROG.split(), *argv])}
     if loss.untied:
@@ -314,9 +348,11 @@ def _run(
     try:
         return train(
             training,
-            draw(0, how.scale),
+            decoder,
             steps=how.steps,
-            encoder0=draw(ENCODER_SEED, encoder_scale) if loss.untied else None,
+            encoder0=encoders[0] if loss.untied else None,
+            inner0=inner,
+            inner_encoder0=encoders[1:],
             streams=seeds,
             save_at=times,
             record_every=results.record_every,
@@ -350,6 +386,8 @@ def in_flags(error: Exception) -> str:
 
 ENCODER_SEED = 1_000_000
 """The encoder of an untied network starts from --seed plus this."""
+LAYER_SEED = 2_000_000
+"""Every hidden layer of a stack starts from that of the one before it plus this."""
 
 
 def training_of(options: TrainOptions) -> Training:
@@ -396,14 +434,16 @@ def _save_times(options: TrainOptions) -> list[float] | None:
 
 
 def _files(options: TrainOptions) -> list[Path]:
-    """Names of the files to write, in the order of instances, each decoder before its encoder."""
+    """Names of the files to write, by instance, then layer, each decoder before its encoder."""
     out, how = options.results.out, options.steps
     if out is None:
         return []
     names = []
     for seed in range(how.seed, how.seed + how.instances):
         stem = out.stem if how.instances == 1 else f"{out.stem}.seed{seed}"
-        names += [stem, f"{stem}.encoder"] if options.loss.untied else [stem]
+        for layer in range(1, 2 + len(options.loss.inner)):
+            name = f"{stem}.layer{layer}" if layer > 1 else stem
+            names += [name, f"{name}.encoder"] if options.loss.untied else [name]
     return [out.with_name(f"{name}{out.suffix}") for name in names]
 
 
@@ -419,7 +459,8 @@ def summary(options: TrainOptions, runs: Sequence["TrainingTrajectory"]) -> Iter
     )
     encoder = "" if how.encoder_scale is None else f", of the encoder {how.encoder_scale:g}"
     yield (
-        f"{'start':<14}n = {loss.n} features, m = {loss.m} neurons, seed {how.seed}, "
+        f"{'start':<14}n = {loss.n} features, m = {', '.join(map(str, (loss.m, *loss.inner)))} "
+        f"neurons, seed {how.seed}, "
         f"scale {how.scale:g}{encoder}"
     )
     yield (

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flow.training.network import Batch
+from flow.training.network import Batch, Weights
 from flow.training.setup import Data, Noise, Training
 
 Array = Any
@@ -33,9 +33,10 @@ def make_keys(seed: int, streams: list[int]) -> Keys:
     return Keys(each(data, numbers), each(fresh, numbers), shared)
 
 
-def draw_batch(training: Training, W: Array, number: Array, keys: Keys) -> Batch:
-    """Inputs and noise of step `number` of one instance, for a network shaped as W : (n, m)."""
-    data, noise, (n, m), dtype = training.data, training.noise, W.shape, W.dtype
+def draw_batch(training: Training, weights: Weights, number: Array, keys: Keys) -> Batch:
+    """Inputs and noise of step `number` of one instance, in the shapes of its weights."""
+    data, noise, W = training.data, training.noise, weights.decoder
+    n, m, dtype = W.shape[0], weights.layers[-1].decoder.shape[1], W.dtype
     batch = Batch()
     if data.batch is not None:
         batch = draw_features(data, jax.random.fold_in(keys.data, number), n, dtype)
@@ -69,13 +70,20 @@ def draw_noise(noise: Noise, key: Array, shape: tuple[int, ...], dtype: Any) -> 
             return sigma * spread * jax.random.t(key, noise.degrees, shape, dtype)
 
 
-def _draw_blocks(key: Array, inputs: int, n: int, k: int) -> Array:
-    """Which features are on, (inputs, n): `k` of one half of them, and none of the other."""
+def _draw_blocks(key: Array, inputs: int, n: int, k: int, overlap: float) -> Array:
+    """Which features are on, (inputs, n): `k` of one half of them, and none of the other but with
+    the probability `overlap`, and then `k` too."""
     coin, draw = jax.random.split(key)
     second = jax.random.bernoulli(coin, 0.5, (inputs, 1))
     first_k = jnp.broadcast_to(jnp.arange(n // 2) < k, (inputs, n // 2))
     on = jax.random.permutation(draw, first_k, axis=1, independent=True)
-    return jnp.concatenate([on & ~second, on & second], axis=1)
+    if not overlap:
+        return jnp.concatenate([on & ~second, on & second], axis=1)
+    both = jax.random.bernoulli(jax.random.fold_in(coin, 1), overlap, (inputs, 1))
+    other = jax.random.permutation(jax.random.fold_in(draw, 1), first_k, axis=1, independent=True)
+    return jnp.concatenate(
+        [jnp.where(second, other & both, on), jnp.where(second, on, other & both)], axis=1
+    )
 
 
 def draw_features(data: Data, key: Array, n: int, dtype: Any) -> Batch:
@@ -83,7 +91,7 @@ def draw_features(data: Data, key: Array, n: int, dtype: Any) -> Batch:
     assert data.batch is not None
     expected = data.expected_on(n)
     if data.exclusive is not None:
-        on = _draw_blocks(key, data.batch, n, data.exclusive).astype(dtype)
+        on = _draw_blocks(key, data.batch, n, data.exclusive, data.overlap).astype(dtype)
     elif data.probability is None:
         on = jax.nn.one_hot(jax.random.randint(key, (data.batch,), 0, n), n, dtype=dtype)
     else:

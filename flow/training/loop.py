@@ -74,6 +74,8 @@ class Record(NamedTuple):
     """On the inputs and under the noise of the next step."""
     decoder: Observed
     encoder: Observed | None
+    inner: tuple[tuple[Observed, Observed | None], ...]
+    """Decoder and encoder of every layer of a stack after the first."""
 
 
 def record(
@@ -81,12 +83,15 @@ def record(
 ) -> Record:
     """What is observed of one instance before step `number`."""
     network = training.network
-    batch = draw_batch(training, weights.decoder, number, keys)
-    return Record(
-        loss(network, weights, batch, Q),
-        observe(network, weights.decoder),
-        None if weights.encoder is None else observe(network, weights.encoder),
+    batch = draw_batch(training, weights, number, keys)
+    first, *inner = (
+        (
+            observe(network, layer.decoder),
+            None if layer.encoder is None else observe(network, layer.encoder),
+        )
+        for layer in weights.layers
     )
+    return Record(loss(network, weights, batch, Q), *first, tuple(inner))
 
 
 def start(training: Training, weights: Weights) -> Any:
@@ -99,7 +104,7 @@ def step(
 ) -> tuple[Weights, Any]:
     """Step `number` of one instance: draw, differentiate the loss, move."""
     network, optimizer = training.network, training.optimizer
-    batch = draw_batch(training, weights.decoder, number, keys)
+    batch = draw_batch(training, weights, number, keys)
     proximal = optimizer.method == "proximal"
     objective = error if proximal else loss
     gradient = jax.grad(lambda w: objective(network, w, batch, Q))(weights)

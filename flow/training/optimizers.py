@@ -85,7 +85,7 @@ def transformation(optimizer: Optimizer) -> optax.GradientTransformation:
 
 def shrink(network: Network, optimizer: Optimizer, weights: Weights) -> Weights:
     """argmin_V ½‖V − W‖² + η λ·penalty(V) by entries, of the matrices; a bias stays."""
-    strength = optimizer.rate * network.lam / len(weights.matrices)
+    strength = optimizer.rate * network.lam / weights.copies
 
     def shrunk(W: Array) -> Array:
         if network.penalty == "l2":

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from flow.defaults import DEFAULT_DEGREES, NOISE_LAWS, check_degrees
 
-HIDDEN = ("linear", "relu", "layer-norm")
-OUTPUTS = ("relu", "linear", "leaky-relu", "softplus")
+HIDDEN = ("linear", "relu", "gelu", "top-k", "layer-norm")
+BETWEEN = ("linear", "relu")
+OUTPUTS = ("relu", "linear", "leaky-relu", "softplus", "sigmoid", "tanh")
 PENALTIES = ("l1", "l2")
 PENALIZED = ("weights", "activations")
 MAGNITUDES = ("one", "uniform")
@@ -39,8 +40,16 @@ class Network:
     b = 0 unless `output_bias`. With the defaults L is the energy of feature benefit, interference
     and regularization of theory/README, section 1, in its convention: c = 1 is the paper's text,
     c = 4 the authors' loss Σ‖y − x‖² + λ Σ|W|, and gradient descent with step η walks η of flow
-    time per step. Source: paper, section 1.1 and appendix A. Raises ValueError for unknown words
-    and numbers out of range.
+    time per step.
+
+    A stack of L hidden layers has the codes h_l and, on the way back, their reconstructions r_l,
+
+        h_l = b(E_lᵀ h_{l−1}),  h_L = g(E_Lᵀ h_{L−1}),   r_L = h_L + ξ,  r_{l−1} = b(D_l r_l)
+
+    with h_0 = x, y = f(D_1 r_1 + b) and b() = `between`. How many layers there are, and how wide,
+    the weights say that training starts from; with one layer it is the network above.
+    Source: paper, section 1.1 and appendix A. Raises ValueError for unknown words and numbers out
+    of range.
     """
 
     c: float = 1.0
@@ -52,16 +61,23 @@ class Network:
     """"l1": Σ|·|; "l2": ½Σ(·)²."""
     penalized: str = "weights"
     """"weights": those of W, of untied networks the mean of the two matrices' penalties, so that
-    D = E costs what W does. "activations": g(Eᵀx) summed over the inputs, which for the standard
-    basis as inputs and g linear is the same as the weights of E."""
+    D = E costs what W does; of a stack the sum over its layers. "activations": the codes g(Eᵀx), of
+    a stack h_1 … h_L, summed over the inputs, which for the standard basis as inputs, one layer
+    and g linear is the same as the weights of E."""
     untied: bool = False
     """Whether decoder D and encoder E are matrices of their own."""
     output_bias: bool = False
     """Whether b : (n,) is learned, from 0; no penalty is on it, but AdamW's decay is."""
     hidden: str = "linear"
-    """g: "linear", "relu" or "layer-norm" (no gain, no bias)."""
+    """g: "linear", "relu", "gelu" (h Φ(h)), "top-k" or "layer-norm" (no gain, no bias)."""
+    top: int = 1
+    """k ≥ 1 of "top-k": of every code the k entries that are largest in size stay, those that tie
+    with the last of them too, and the others are 0."""
+    between: str = "linear"
+    """b of a stack, "linear" or "relu": what is done to every code but the last, and to the
+    reconstructions of these codes; with one hidden layer nothing."""
     output: str = "relu"
-    """f: "relu", "linear", "leaky-relu" (slope 0.01) or "softplus"."""
+    """f: "relu", "linear", "leaky-relu" (slope 0.01), "softplus", "sigmoid" or "tanh"."""
 
     def __post_init__(self) -> None:
         _number("Network.c", self.c, positive=True)
@@ -69,6 +85,9 @@ class Network:
         _one_of("Network.penalty", self.penalty, PENALTIES)
         _one_of("Network.penalized", self.penalized, PENALIZED)
         _one_of("Network.hidden", self.hidden, HIDDEN)
+        if self.top < 1:
+            raise ValueError(f"Network.top must be a whole number >= 1, got {self.top!r}")
+        _one_of("Network.between", self.between, BETWEEN)
         _one_of("Network.output", self.output, OUTPUTS)
 
 
@@ -92,6 +111,9 @@ class Data:
     """Features fall into two blocks, the first n/2 and the others, that never occur together: a
     fair coin picks the block of an input, and this many of its n/2 features are on, drawn without
     replacement. Takes the place of `probability`; None: no blocks."""
+    overlap: float = 0.0
+    """Probability that an input has the other block too, with as many of its features, drawn
+    independently; 0 ≤ overlap ≤ 1, 0: never. Only with `exclusive`."""
     magnitude: str = "one"
     """Size a of a feature that is on: "one", or "uniform" on [0, 1)."""
     batch: int | None = None
@@ -113,6 +135,13 @@ class Data:
             raise ValueError(
                 "expected Data.exclusive or Data.probability, got both; leave one of them out"
             )
+        if not 0.0 <= self.overlap <= 1.0:
+            raise ValueError(f"Data.overlap must lie in [0, 1], got {self.overlap!r}")
+        if self.overlap > 0.0 and self.exclusive is None:
+            raise ValueError(
+                "expected Data.exclusive with Data.overlap, got none; give the number of features "
+                "of a block that are on"
+            )
         drawn = self.probability is not None or self.exclusive is not None
         if self.batch is None and (drawn or self.magnitude != "one"):
             raise ValueError(
@@ -133,13 +162,14 @@ class Data:
         """How many inputs of a batch each of `n` features is expected to be on in."""
         assert self.batch is not None
         if self.exclusive is not None:
-            return self.batch * self.exclusive / n
+            return self.batch * self.exclusive / n * (1.0 + self.overlap)
         return self.batch / n if self.probability is None else self.batch * self.probability
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """Noise ξ on the hidden layer: independent per neuron, mean 0, variance σ².
+    """Noise ξ on the hidden layer, of a stack on its last: independent per neuron, mean 0, variance
+    σ².
 
     Source: paper, section 3; theory/README, section 6. Raises ValueError for values out of range.
     """

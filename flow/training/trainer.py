@@ -37,6 +37,8 @@ def train(
     *,
     steps: int,
     encoder0: np.ndarray | None = None,
+    inner0: Sequence[np.ndarray] = (),
+    inner_encoder0: Sequence[np.ndarray] = (),
     seed: int = 0,
     streams: Sequence[int] | None = None,
     save_at: Iterable[float] | None = None,
@@ -54,6 +56,9 @@ def train(
     steps : ≥ 0.
     encoder0 : where the encoder of an untied network starts, shaped as W0; row i is what input i
         is multiplied by, whichever inputs there are.
+    inner0 : of a stack, where its hidden layers after the first start: (m₁, m₂), (m₂, m₃), … or
+        stacks of k of them, in the precision of W0. Of an untied network the decoders.
+    inner_encoder0 : where their encoders start, in the same shapes, if the network is untied.
     seed : of minibatches and noise.
     streams : one whole number ≥ 0 per instance; which of the streams of random numbers under
         `seed` it gets. Default 0, 1, …; shared noise is the same for all.
@@ -65,7 +70,8 @@ def train(
 
     Returns
     -------
-    One trajectory per instance, with `encoder` set if the network is untied. Its status is
+    One trajectory per instance, with `encoder` set if the network is untied and `inner` if it is a
+    stack. Its status is
     REACHED_T_END, NON_FINITE or INTERRUPTED; `certificate` says how far the flow would be from
     rest there.
 
@@ -81,10 +87,12 @@ def train(
         raise ImportError(
             "training needs JAX and optax: pip install 'incidental-flow[accelerator]'"
         ) from error
-    W0, encoder0 = _check_weights(training, W0, encoder0)
+    layers = _check_weights(training, [W0, *inner0], [encoder0, *inner_encoder0])
+    W0 = layers[0][0]
     instances, n, m = W0.shape
     training.data.check_features(n)
-    schedule = _schedule(training, W0.shape, steps, save_at, record_every)
+    inner = [decoder.shape[2] for decoder, _ in layers[1:]]
+    schedule = _schedule(training, (*W0.shape, *inner), steps, save_at, record_every)
     streams = list(range(instances)) if streams is None else [int(s) for s in streams]
     if len(streams) != instances or min(streams) < 0:
         raise ValueError(f"streams must be {instances} whole numbers >= 0, got {streams}")
@@ -95,6 +103,7 @@ def train(
     about: dict[str, Any] = {
         "n": n,
         "m": m,
+        **({"inner": inner} if inner else {}),
         "dtype": str(W0.dtype),
         "t_start": 0.0,
         "t_end": rate * steps,
@@ -108,7 +117,7 @@ def train(
     }
     began = time.perf_counter()
     with _precision(W0.dtype), np.errstate(over="ignore", invalid="ignore"):
-        run = _run(training, W0, encoder0, schedule, seed, streams, progress)
+        run = _run(training, layers, schedule, seed, streams, progress)
     seconds = time.perf_counter() - began
     return [
         trajectory(
@@ -123,35 +132,62 @@ def train(
     ]
 
 
+_Start = tuple[np.ndarray, np.ndarray | None]
+"""Where a layer starts: W_l, or D_l and E_l."""
+
+
 def _check_weights(
-    training: Training, W0: np.ndarray, encoder0: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray | None]:
+    training: Training, decoders: Sequence[np.ndarray], encoders: Sequence[np.ndarray | None]
+) -> list[_Start]:
+    """The starts of all layers as stacks of instances; ValueError for those that do not fit."""
     untied = training.network.untied
-    if untied != (encoder0 is not None):
+    if untied != (encoders[0] is not None):
         expected = "encoder0 with an untied network" if untied else "no encoder0 with a tied one"
         raise ValueError(f"expected {expected}, got Network(untied={untied}); change either")
-    checked: list[np.ndarray | None] = []
-    for name, W in (("W0", W0), ("encoder0", encoder0)):
-        if W is None:
-            checked.append(None)
-            continue
-        W = np.asarray(W)
-        W = W[None] if W.ndim == 2 else W
-        if W.ndim != 3 or 0 in W.shape:
-            raise ValueError(
-                f"expected {name} as (n features, m neurons) or (instances, n, m), got shape "
-                f"{W.shape}; pass one start or a stack of them"
-            )
-        check_weights(W.reshape(-1, W.shape[2]), name=name)
-        checked.append(W)
-    decoder, encoder = checked
-    assert decoder is not None
-    if encoder is not None and (encoder.shape, encoder.dtype) != (decoder.shape, decoder.dtype):
+    needed = len(decoders) if untied else 1
+    if len(encoders) != needed:
         raise ValueError(
-            f"encoder0 must be shaped as W0, {decoder.shape} {decoder.dtype}, got "
-            f"{encoder.shape} {encoder.dtype}"
+            f"expected {needed - 1} matrices as inner_encoder0, one for each of inner0 if "
+            f"Network.untied and else none, got {len(encoders) - 1}; change either"
         )
-    return decoder, encoder
+    layers: list[_Start] = []
+    for number, W in enumerate(decoders):
+        name = f"inner0[{number - 1}]" if number else "W0"
+        decoder = _check_matrix(name, W)
+        if layers:
+            before = layers[-1][0]
+            expected_rows = (len(before), before.shape[2], before.dtype)
+            if (*decoder.shape[:2], decoder.dtype) != expected_rows:
+                raise ValueError(
+                    f"expected {name} as {len(before)} instances of ({before.shape[2]}, neurons) "
+                    f"in {before.dtype}, as the layer before it has it, got {decoder.shape} in "
+                    f"{decoder.dtype}"
+                )
+        if not untied:
+            layers.append((decoder, None))
+            continue
+        other = f"inner_encoder0[{number - 1}]" if number else "encoder0"
+        encoder = _check_matrix(other, encoders[number])
+        if (encoder.shape, encoder.dtype) != (decoder.shape, decoder.dtype):
+            raise ValueError(
+                f"{other} must be shaped as {name}, {decoder.shape} {decoder.dtype}, got "
+                f"{encoder.shape} {encoder.dtype}"
+            )
+        layers.append((decoder, encoder))
+    return layers
+
+
+def _check_matrix(name: str, W: np.ndarray | None) -> np.ndarray:
+    """W as (instances, rows, neurons), finite."""
+    W = np.asarray(W)
+    W = W[None] if W.ndim == 2 else W
+    if W.ndim != 3 or 0 in W.shape:
+        raise ValueError(
+            f"expected {name} as (n features, m neurons) or (instances, n, m), got shape "
+            f"{W.shape}; pass one start or a stack of them"
+        )
+    check_weights(W.reshape(-1, W.shape[2]), name=name)
+    return W
 
 
 def _save_steps(save_at: Iterable[float] | None, rate: float, steps: int) -> list[int]:
@@ -215,12 +251,12 @@ class _Schedule(NamedTuple):
 
 def _schedule(
     training: Training,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     steps: int,
     save_at: Iterable[float] | None,
     record_every: int | None,
 ) -> _Schedule:
-    instances, n, m = shape
+    instances, n, m, *inner = shape
     if steps < 0:
         raise ValueError(f"steps must be a whole number >= 0, got {steps!r}")
     if record_every is None:
@@ -230,6 +266,7 @@ def _schedule(
     saves = _save_steps(save_at, training.optimizer.rate, steps)
     batch = training.data.batch or n
     work = instances * (n * m + batch * min(n, m)) * n
+    work += sum(2 * instances * batch * a * b for a, b in zip((m, *inner), inner, strict=False))
     return _Schedule(steps, record_every, saves, max(1, int(CALL_WORK / work)))
 
 
@@ -238,8 +275,7 @@ def _schedule(
 
 def _run(
     training: Training,
-    W0: np.ndarray,
-    encoder0: np.ndarray | None,
+    layers: Sequence[_Start],
     schedule: _Schedule,
     seed: int,
     streams: list[int],
@@ -250,8 +286,9 @@ def _run(
 
     from flow.training.inputs import make_keys, orthogonal_inputs
     from flow.training.loop import advance, begin
-    from flow.training.network import Weights
+    from flow.training.network import Layer, Weights
 
+    W0 = layers[0][0]
     rotation = training.data.rotation
     Q = (
         None
@@ -259,11 +296,11 @@ def _run(
         else jnp.asarray(orthogonal_inputs(W0.shape[1], rotation), W0.dtype)
     )
     keys = make_keys(seed, streams)
-    weights = Weights(
-        jnp.asarray(W0),
-        None if encoder0 is None else jnp.asarray(encoder0),
-        jnp.zeros(W0.shape[:2], W0.dtype) if training.network.output_bias else None,
+    first_layer, *inner = (
+        Layer(*(None if W is None else jnp.asarray(W) for W in layer)) for layer in layers
     )
+    bias = jnp.zeros(W0.shape[:2], W0.dtype) if training.network.output_bias else None
+    weights = Weights(*first_layer, bias, tuple(inner))
     memory, first = begin(training, weights, keys, Q)
     records: list[Record] = [jax.tree.map(lambda a: np.asarray(a)[None], first)]
     recorded = [0]
@@ -297,7 +334,9 @@ def _run(
 
 def _stored(weights: Weights) -> Weights:
     """A copy in NumPy."""
-    return type(weights)(*(None if a is None else np.array(a) for a in weights))
+    import jax
+
+    return jax.tree.map(np.array, weights)
 
 
 def _how_it_goes(records: Record) -> str:

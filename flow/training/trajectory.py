@@ -39,6 +39,8 @@ class TrainingTrajectory(Trajectory):
 
     encoder: Trajectory | None = None
     """The same for the encoder of an untied network."""
+    inner: tuple[TrainingTrajectory, ...] = ()
+    """The same for every hidden layer of a stack after the first."""
 
     @property
     def loss(self) -> np.ndarray:
@@ -59,8 +61,9 @@ class TrainingTrajectory(Trajectory):
 def forces_of(network: Network) -> list[Force]:
     """The forces whose flow the network follows under gradient descent with small steps.
 
-    So it does with the full batch, without noise, tied, linear inside, ReLU outside and without a
-    bias: then −∇loss is their sum. Source: paper, section 2; theory/README, section 1.
+    So it does with the full batch, without noise, tied, with one layer, linear inside, ReLU
+    outside and without a bias: then −∇loss is their sum. Source: paper, section 2; theory/README,
+    section 1.
     """
     forces: list[Force] = [FeatureBenefit(network.c), Interference(network.c)]
     if network.lam > 0.0:
@@ -131,20 +134,32 @@ def trajectory(
             metadata=dict(metadata),
         )
 
-    decoders = [weights.decoder for weights in run.weights]
-    if run.records.encoder is None:
-        return matrix("W", decoders, run.records.decoder)
-    encoders = [weights.encoder for weights in run.weights if weights.encoder is not None]
-    return replace(
-        matrix("decoder", decoders, run.records.decoder),
-        encoder=matrix("encoder", encoders, run.records.encoder),
-    )
+    seen = [(run.records.decoder, run.records.encoder), *run.records.inner]
+    kept = zip(*(weights.layers for weights in run.weights), strict=True)
+    layers = []
+    for number, ((decoder, encoder), layer) in enumerate(zip(seen, kept, strict=True), 1):
+        which = f" {number}" * (number > 1)
+        decoders = [matrices.decoder for matrices in layer]
+        if encoder is None:
+            layers.append(matrix(f"W{which}", decoders, decoder))
+            continue
+        encoders = [matrices.encoder for matrices in layer if matrices.encoder is not None]
+        layers.append(
+            replace(
+                matrix(f"decoder{which}", decoders, decoder),
+                encoder=matrix(f"encoder{which}", encoders, encoder),
+            )
+        )
+    first, *inner = layers
+    return replace(first, inner=tuple(inner)) if inner else first
 
 
 def _status(optimizer: Optimizer, run: Run, instance: int) -> tuple[Status, str]:
     """How the instance ended; in steps alone where rate × steps is no time."""
     steps = run.saved[-1]
-    if not all(np.isfinite(a[instance]).all() for a in run.weights[-1] if a is not None):
+    last = run.weights[-1]
+    bias = [] if last.bias is None else [last.bias]
+    if not all(np.isfinite(a[instance]).all() for a in (*last.matrices, *bias)):
         return Status.NON_FINITE, f"infinite or NaN within {steps:,} steps; lower rate"
     count = f"{steps:,} steps"
     if optimizer.method == "adamw":

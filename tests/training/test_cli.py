@@ -84,6 +84,27 @@ def test_blocks_a_bias_and_a_small_encoder_are_flags(tmp_path):
     assert decoder.output_bias[-1].any()
 
 
+def test_a_stack_is_summarized_and_every_matrix_of_it_saved(tmp_path, capsys):
+    flags = [*SMALL, "--inner", "7", "4", "--untied", "--optimizer", "adamw", "--between", "relu"]
+    assert main([*flags, "--out", str(tmp_path / "run.npz")]) == 0
+    assert "m = 12, 7, 4 neurons" in capsys.readouterr().out
+    shapes, first = {}, set()
+    for path in tmp_path.iterdir():
+        run = Trajectory.load(path)
+        shapes[path.name] = (run.final.shape, run.parameters["matrix"])
+        assert run.parameters["inner"] == [7, 4]
+        first.add(float(run.weights[0][0, 0]))
+    assert shapes == {
+        "run.npz": ((5, 12), "decoder"),
+        "run.encoder.npz": ((5, 12), "encoder"),
+        "run.layer2.npz": ((12, 7), "decoder 2"),
+        "run.layer2.encoder.npz": ((12, 7), "encoder 2"),
+        "run.layer3.npz": ((7, 4), "decoder 3"),
+        "run.layer3.encoder.npz": ((7, 4), "encoder 3"),
+    }
+    assert len(first) == 6
+
+
 def test_instances_and_encoders_have_files_of_their_own(tmp_path, capsys):
     flags = [*SMALL, "--instances", "2", "--untied", "--optimizer", "gd", "--save-at", "log:3"]
     assert main([*flags, "--out", str(tmp_path / "run.npz"), "--quiet"]) == 0
@@ -112,7 +133,7 @@ def test_an_instance_is_the_run_of_its_seed_alone(tmp_path):
 def test_flags_stand_for_the_settings():
     flags = {
         "c": 2.0, "lam": 0.3, "penalty": "l2", "penalized": "activations", "untied": True,
-        "hidden": "relu", "output": "softplus", "output_bias": True,
+        "hidden": "relu", "output": "softplus", "output_bias": True, "top": 3, "between": "relu",
     }  # fmt: skip
     options = dataclasses.replace(
         PRESETS["figure3"],
@@ -173,11 +194,18 @@ WRONG = [
     (["--probability", "0.1"], "expected --batch with inputs that are drawn (--probability, "),
     (["--exclusive", "2"], "expected --batch"),
     (["--exclusive", "0", "--batch", "2"], ">= 1"),
+    (["--overlap", "0.1", "--batch", "2"], "expected --exclusive with --overlap"),
+    (["--exclusive", "2", "--overlap", "2", "--batch", "2"], "<= 1"),
     (["--exclusive", "2", "--batch", "2"], "expected an even number of features, at least 4, with"),
     (["--exclusive", "2", "--probability", "0.5", "--batch", "2"], "--exclusive or --probability"),
     (["--penalized", "activations"], "expected --penalized weights with --optimizer proximal"),
     (["--encoder-scale", "0.1"], "--untied"),
     (["--fresh-noise"], "--noise"),
+    (["--top", "2"], "--hidden top-k"),
+    (["--hidden", "top-k", "--top", "0"], ">= 1"),
+    (["--between", "relu"], "--inner"),
+    (["--inner", "0"], ">= 1"),
+    (["--inner"], "whole numbers"),
     (["--sigma", "0.2"], "--noise"),
     (["--degrees=9"], "did you mean --noise?"),
     (["--weight-decay", "0.1", "--optimizer", "gd"], "adamw"),

@@ -20,24 +20,32 @@ def double():
         yield
 
 
-@pytest.mark.parametrize(("exclusive", "probability"), [(None, None), (None, 0.3), (3, None)])
+@pytest.mark.parametrize(
+    ("exclusive", "probability", "overlap"),
+    [(None, None, 0.0), (None, 0.3, 0.0), (3, None, 0.0), (3, None, 0.4)],
+)
 @pytest.mark.parametrize("magnitude", ["one", "uniform"])
-def test_every_feature_weighs_as_much_as_in_the_full_batch(exclusive, probability, magnitude):
+def test_every_feature_weighs_as_much_as_in_the_full_batch(
+    exclusive, probability, overlap, magnitude
+):
     """Within 5 standard errors in 3 × 16 numbers: false alarms at most 3e-5 under a normal law."""
-    data = Data(probability=probability, exclusive=exclusive, magnitude=magnitude, batch=4000)
+    data = Data(
+        probability=probability, exclusive=exclusive, overlap=overlap, magnitude=magnitude,
+        batch=4000,
+    )  # fmt: skip
     n = 16
     X, _, error_weight, activity_weight = jax.device_get(
         inputs.draw_features(data, jax.random.key(0), n, np.float64)
     )
     assert X.shape == (4000, n)
-    if probability is None:
+    if probability is None and not overlap:
         assert (np.count_nonzero(X, axis=1) == (exclusive or 1)).all()
     if magnitude == "one":
         assert set(np.unique(X)) == {0.0, 1.0}
     for weight, values in ((error_weight, X**2), (activity_weight, X)):
         scatter = weight * values.std(axis=0) * np.sqrt(4000)
         assert (np.abs(weight * values.sum(axis=0) - 1.0) < 5.0 * scatter).all()
-    share = (exclusive or 1) / n if probability is None else probability
+    share = (exclusive or 1) / n * (1.0 + overlap) if probability is None else probability
     on = np.count_nonzero(X, axis=0)
     assert (np.abs(on - 4000 * share) < 5.0 * np.sqrt(4000 * share * (1 - share))).all()
 
@@ -56,6 +64,24 @@ def test_one_of_two_blocks_is_drawn_and_in_it_every_subset_as_often():
     assert len(outcomes) == cells
     expected = count / cells
     assert np.sum((counts - expected) ** 2 / expected) < chdtri(cells - 1, 1e-6)
+
+
+@pytest.mark.parametrize("overlap", [0.25, 1.0])
+def test_blocks_overlap_as_often_as_asked_and_are_drawn_independently_then(overlap):
+    """Within 5 standard errors in 2 + 9 numbers: false alarms at most 7e-6 under a normal law."""
+    n, k, count = 6, 1, 8000
+    data = Data(exclusive=k, overlap=overlap, batch=count)
+    X = np.asarray(inputs.draw_features(data, jax.random.key(5), n, np.float32).features)
+    blocks = X.reshape(count, 2, 3).sum(axis=2)
+    assert set(np.unique(blocks)) <= {0.0, 1.0}
+    assert (blocks.sum(axis=1) >= 1.0).all()
+    both = blocks.sum(axis=1) == 2.0
+    assert abs(both.sum() - count * overlap) <= 5.0 * np.sqrt(count * overlap * (1.0 - overlap))
+    first = blocks[~both, 0].sum()
+    assert abs(first - (~both).sum() / 2) <= 2.5 * np.sqrt((~both).sum())
+    together = X[both, :3].T @ X[both, 3:]
+    spread = np.sqrt(both.sum() * (1 / 9) * (8 / 9))
+    assert (np.abs(together - both.sum() / 9) < 5.0 * spread).all()
 
 
 @pytest.mark.parametrize("n", [7, 4])

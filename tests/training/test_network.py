@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtr
 
 from flow import gaussian_init, velocity
 from flow.forces import FeatureBenefit, Interference, Regularization
@@ -98,9 +99,9 @@ def test_the_gradient_is_that_of_the_formula_also_at_zeros(dtype, penalty, penal
         batch = Batch(X, None, 0.7, 0.4)
         slopes = jax.jit(jax.vmap(jax.grad(lambda w: model.loss(network, w, batch))))(weights)  # noqa: B023
         for k in range(instances):
-            one = Weights(*(None if a is None else a[k].astype(float) for a in weights))
+            one = [None if a is None else a[k].astype(float) for a in weights[:3]]
             expected = gradient_by_hand(network, one, np.eye(n) if X is None else X, 0.7, 0.4)
-            for found, slope in zip(slopes, expected, strict=True):
+            for found, slope in zip(slopes[:3], expected, strict=True):
                 if slope is None:
                     assert found is None
                     continue
@@ -125,14 +126,14 @@ def test_the_gradient_is_pytorchs_also_at_zeros(penalized):
     sizes = (theirs[0].abs().sum() + theirs[1].abs().sum()) / 2
     penalty = sizes if penalized == "weights" else 0.4 * H.abs().sum()
     (0.75 * 0.7 * error + 0.2 * penalty).backward()
-    for ours, other in zip(slopes, theirs, strict=True):
+    for ours, other in zip(slopes[:3], theirs, strict=True):
         np.testing.assert_allclose(ours, other.grad.numpy(), rtol=0.0, atol=1e-13)
 
 
 @given(seeds, st.sampled_from(("relu", "softplus")))
 def test_the_gradient_of_the_bias_is_the_quotient_of_differences(seed, output):
     rng = np.random.default_rng(seed)
-    D, E, b = rng.normal(size=(5, 7)), rng.normal(size=(5, 7)), rng.normal(size=5)
+    D, E, b = with_zeros(rng, 5, 7), with_zeros(rng, 5, 7), rng.normal(size=5)
     network = Network(c=3.0, lam=0.2, output=output, untied=True, output_bias=True)
 
     def loss(b):
@@ -158,7 +159,7 @@ def test_a_bias_of_zero_changes_no_bit_of_the_loss_nor_of_its_gradient(W, on_act
 @given(seeds)
 def test_the_product_with_itself_has_the_derivative_of_a_product(seed):
     rng = np.random.default_rng(seed)
-    W, V, cotangent = rng.normal(size=(5, 12)), rng.normal(size=(5, 12)), rng.normal(size=(5, 5))
+    W, V, cotangent = with_zeros(rng, 5, 12), rng.normal(size=(5, 12)), rng.normal(size=(5, 5))
     image, back = jax.vjp(model.gram, W)
     np.testing.assert_allclose(image, W @ W.T, rtol=1e-13)
     change = V @ W.T + W @ V.T
@@ -170,10 +171,26 @@ OUTPUT = {
     "linear": lambda z: z,
     "leaky-relu": lambda z: np.where(z > 0.0, z, 0.01 * z),
     "softplus": lambda z: np.log1p(np.exp(z)),
+    "sigmoid": lambda z: 1.0 / (1.0 + np.exp(-z)),
+    "tanh": lambda z: np.sinh(z) / np.cosh(z),
 }
+TOP = 3
+
+
+def largest(h):
+    """One code after another, its entries in the order of their size."""
+    kept = np.zeros_like(h)
+    for row, code in zip(kept, h, strict=True):
+        for k in sorted(range(len(code)), key=lambda k: -abs(code[k]))[:TOP]:
+            row[k] = code[k]
+    return kept
+
+
 HIDDEN = {
     "linear": lambda h: h,
     "relu": lambda h: np.maximum(h, 0.0),
+    "gelu": lambda h: h * ndtr(h),
+    "top-k": largest,
     "layer-norm": lambda h: (
         (h - h.mean(axis=1, keepdims=True)) / np.sqrt(h.var(axis=1, keepdims=True) + 1e-5)
     ),
@@ -204,13 +221,15 @@ def test_every_switch_of_the_network_does_what_its_definition_says(hidden, penal
     n, m, b = 5, 12, 9
     Q = orthogonal_inputs(n, 3)
     np.testing.assert_allclose(Q @ Q.T, np.eye(n), atol=1e-14)
+    # An output's nonlinearity does not see which codes it comes from: all with linear ones do.
+    outputs = OUTPUT if hidden == "linear" else ("relu", "softplus")
     cases = itertools.product(
-        OUTPUT, ("l1", "l2"), (False, True), (False, True), (None, "shared", "fresh")
+        outputs, ("l1", "l2"), (False, True), (False, True), (None, "shared", "fresh")
     )
     for output, penalty, untied, drawn, kind in cases:
         network = Network(
             c=3.0, lam=0.2, penalty=penalty, penalized=penalized, untied=untied, hidden=hidden,
-            output=output,
+            output=output, top=TOP,
         )  # fmt: skip
         D, E = rng.normal(size=(2, n, m))
         E = E if untied else D

@@ -131,7 +131,7 @@ def test_the_loss_is_that_of_the_inputs_and_the_noise_of_the_next_step():
     for k, run in enumerate(runs):
         keys = Keys(data[k], fresh[k], shared)
         expected = [
-            model.loss(training.network, Weights(W), draw_batch(training, W, number, keys))
+            model.loss(training.network, Weights(W), draw_batch(training, Weights(W), number, keys))
             for number, W in enumerate(run.weights)
         ]
         np.testing.assert_allclose(run.loss, expected, rtol=1e-12)
@@ -205,7 +205,9 @@ WRONG = [
     (lambda: Network(lam=-1.0), ">= 0"),
     (lambda: Network(lam=np.nan), ">= 0"),
     (lambda: Network(hidden="tanh"), "layer-norm"),
-    (lambda: Network(output="tanh"), "softplus"),
+    (lambda: Network(output="cube"), "softplus"),
+    (lambda: Network(between="tanh"), "linear, relu"),
+    (lambda: Network(top=0), ">= 1"),
     (lambda: Network(penalty="l0"), "l1, l2"),
     (lambda: Network(penalized="biases"), "activations"),
     (lambda: Data(probability=0.0, batch=3), "(0, 1]"),
@@ -221,6 +223,8 @@ WRONG = [
     (lambda: Data(exclusive=3), "batch"),
     (lambda: Data(exclusive=0, batch=3), ">= 1"),
     (lambda: Data(exclusive=3, probability=0.1, batch=3), "both"),
+    (lambda: Data(exclusive=3, overlap=1.1, batch=3), "overlap must lie in"),
+    (lambda: Data(overlap=0.1, batch=3), "exclusive"),
     (lambda: Training(noise=Noise()), "sgd"),
     (lambda: Training(data=Data(batch=3)), "sgd"),
     (lambda: Training(data=Data(rotation=1)), "untied"),
@@ -258,6 +262,12 @@ W = np.eye(3, 4)
         (W, {"encoder0": W}, "tied"),
         (W, {"untied": True}, "encoder0"),
         (W, {"untied": True, "encoder0": W.T}, "shaped"),
+        (W, {"inner0": [W]}, r"inner0\[0\] as 1 instances of \(4, neurons\) in float64"),
+        (W, {"inner0": [np.ones((2, 4, 4))]}, "1 instances"),
+        (W, {"inner0": [np.ones((4, 4), np.float32)]}, "in float64"),
+        (W, {"inner0": [np.ones(4)]}, "instances"),
+        (W, {"inner_encoder0": [W]}, "expected 0 matrices as inner_encoder0"),
+        (W, {"untied": True, "encoder0": W, "inner0": [W.T]}, "expected 1 matrices"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_refused(W0, how, said):
