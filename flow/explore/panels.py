@@ -109,7 +109,7 @@ def make_panels() -> Panels:
         panels.sources[f"{name}_before"] = ColumnDataSource(EMPTY[name], name=f"{name}_before")
     for name in DRAWN_SOURCES:
         for suffix in ("", "_before"):
-            source = ColumnDataSource(EMPTY[name], name=name + suffix, syncable=False)
+            source = ColumnDataSource(EMPTY[name], name=f"drawn_{name}{suffix}", syncable=False)
             panels.sources[name + suffix] = source
     for name in ("seeds", "shares"):
         panels.sources[name] = ColumnDataSource(EMPTY[name], name=name)

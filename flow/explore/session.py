@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 import math
+import queue
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -50,6 +52,7 @@ class Session:
         """Polysemantic neurons at the end, by seed, of the runs with these controls."""
         self._scene: Scene | None = None
         self._before: Scene | None = None
+        self._come: queue.SimpleQueue[tuple[Callable[[Answer], None], Answer]] = queue.SimpleQueue()
         self._setting = False
         self._complaint = complaint
         self._listen()
@@ -74,9 +77,17 @@ class Session:
 
     def _ask(self, kind: str, arguments: tuple[Any, ...], take: Callable[[Answer], None]) -> None:
         def later(answer: Answer) -> None:
-            self.document.add_next_tick_callback(partial(take, answer))
+            self._come.put((take, answer))
+            self.document.add_next_tick_callback(self._take_all)
 
         self.worker.ask(self.name, kind, arguments, later)
+
+    def _take_all(self) -> None:
+        """Take what has come in the order in which it came: callbacks may overtake each other."""
+        with suppress(queue.Empty):
+            while True:
+                take, answer = self._come.get_nowait()
+                take(answer)
 
     def close(self) -> None:
         """Nobody looks any more."""
