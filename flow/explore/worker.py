@@ -94,8 +94,7 @@ class Worker:
         """End the process."""
         with self._lock:
             self._closed = True
-            self._connection.close()
-            self._process.kill()
+            self._process.kill()  # its listener then comes to the end of the pipe
         self._process.join()
 
     def __enter__(self) -> Worker:

@@ -27,7 +27,7 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
     "--disable-background-networking", "--window-size=1440,1200",
 )  # fmt: skip
-PATIENCE = 60.0
+PATIENCE = 90.0
 
 _MODEL = "const m = (name) => Bokeh.documents[0].get_model_by_name(name);"
 _PRESS = """
