@@ -74,7 +74,12 @@ KINDS = (
 NOISE, NOISE_SEED = 0.01, 1
 """Of a copied neuron."""
 
-_POWER = CustomJSTickFormatter(code="return tick <= -5 ? '0' : (10 ** tick).toPrecision(3)")
+_POWER = "return tick <= -5 ? '0' : (10 ** tick).toPrecision(3)"
+"""What a slider of an exponent shows."""
+
+
+def _power() -> CustomJSTickFormatter:
+    return CustomJSTickFormatter(code=_POWER)
 
 
 def exponent(lam: float) -> float:
@@ -181,15 +186,15 @@ def make_controls() -> Controls:
     """All controls."""
     wide: dict[str, Any] = {"sizing_mode": "stretch_width", "min_width": 0}
     half: dict[str, Any] = {"width": 96}
-    log: dict[str, Any] = {"step": 0.01, "format": _POWER, "value": -2.0, **wide}
+    log: dict[str, Any] = {"step": 0.01, "value": -2.0, **wide}
     w: dict[str, Any] = {
         "preset": Select(title="preset", options=["", *PRESETS], value="", **wide),
         "n": NumericInput(title="features n", low=1, value=64, **half),
         "m": NumericInput(title="neurons m", low=1, value=128, **half),
         "seed": NumericInput(title="seed", low=0, value=0, **half),
         "next": Button(label="next seed", **half),
-        "lam": Slider(title="λ", start=-5, end=0, **log),
-        "coupling": Slider(title="λ√m/c", start=-5, end=2, **log),
+        "lam": Slider(title="λ", start=-5, end=0, format=_power(), **log),
+        "coupling": Slider(title="λ√m/c", start=-5, end=2, format=_power(), **log),
         "forces": CheckboxButtonGroup(
             labels=["benefit", "interference", "ℓ1"], active=[0, 1, 2], **wide
         ),

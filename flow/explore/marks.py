@@ -16,7 +16,9 @@ from flow.results.trajectory import Trajectory
 MET = 0.5
 """Size of both weights from which two features on one neuron are a collision that is marked."""
 BINS = 60
-FLAT, STEEP = 0.5, 2.0
+SHOULDER = 0.75
+"""Share of the neurons below which non-zeros have begun to fall."""
+FLAT, STEEP = 0.35, 2.0
 """|d ln m'/d ln t| below which non-zeros stand on a plateau, and above which they collapse."""
 
 
@@ -78,13 +80,13 @@ class Span(NamedTuple):
 def spans(times: np.ndarray, survivors: np.ndarray) -> list[Span]:
     """The plateau of non-zeros per feature, and the collapse that ends it.
 
-    m' falls as 1/t² without interference. A plateau is where it has stopped falling, between a
-    tenth of m and two, for at least a factor of 2 in time; a collapse is where it then falls faster
+    m' falls as 1/t² without interference. A plateau is where it has stopped falling, below SHOULDER
+    of m and above two, for at least a factor of 2 in time; a collapse is where it then falls faster
     than 1/t². Source: theory/README, section 3.
 
     times, survivors : (k,) flow times and mean m'.
     """
-    inside = (times > 0.0) & (survivors > 2.0) & (survivors < 0.9 * survivors[0])
+    inside = (times > 0.0) & (survivors > 2.0) & (survivors < SHOULDER * survivors[0])
     if inside.sum() < 8:
         return []
     t = np.geomspace(times[inside][0], times[inside][-1], 200)

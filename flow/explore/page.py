@@ -50,7 +50,7 @@ class Page:
 
     def place(self, document: Document, *, live: bool) -> None:
         """Put it into a document."""
-        with document.models.freeze():  # every root refers to all of it, through the script
+        with document.models.freeze():
             for root in self.roots(live=live):
                 document.add_root(root)
         document.title = TITLE
@@ -114,8 +114,11 @@ def _wire(page: Page) -> CustomJS:
         "cursors": panels.cursors, "download": page.downloaded, "texts": page.texts,
         "branching": page.branching,
     }  # fmt: skip
-    act = CustomJS(args=args, code=_script(), module=True)
-    for name in ("frames", "frames_before", "order", "order_before"):
+    # What refers to this refers to every model: only the document and the frames do.
+    script = CustomJS(args=args, code=_script(), module=True)
+    act = CustomJS(code="window.explore?.(cb_obj)")
+    panels.sources["frames"].js_on_change("data", script)
+    for name in ("frames_before", "order", "order_before"):
         panels.sources[name].js_on_change("data", act)
     for source in (page.downloaded, page.texts):
         source.js_on_change("data", act)
@@ -131,4 +134,4 @@ def _wire(page: Page) -> CustomJS:
     for name in ("energies", "events", "norms", "counter"):
         for event in (Tap, Pan):
             panels.figures[name].js_on_event(event, act)
-    return act
+    return script

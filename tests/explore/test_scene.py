@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bokeh.document import Document
 
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.explore import marks, words
@@ -12,6 +13,7 @@ from flow.explore.controls import KINDS, PRESETS, TOUR, change_of
 from flow.explore.frames import encode
 from flow.explore.links import from_link
 from flow.explore.marks import rates, spans
+from flow.explore.page import make_page
 from flow.explore.panels import EMPTY, palette
 from flow.explore.scene import of_outcome, of_run, scene
 from flow.explore.state import State
@@ -102,7 +104,7 @@ def test_a_line_says_what_two_features_on_a_neuron_will_do(W, pushing, said):
 
 
 def test_a_saddle_a_limit_and_a_critical_strength_are_said():
-    assert "saddle" in scene(from_link("?n=2&m=1&seed=0&lam=0.05&flip=0,0@50")).words["status"]
+    assert "saddle" in scene(from_link("?flip=47,16@565.06")).words["status"]
     assert "Reached t_end" in scene(from_link(SMALL + "&t_end=2")).words["status"]
     assert "no weight survives" in scene(from_link("?n=4&m=8&lam=0.5")).words["status"]
 
@@ -134,3 +136,10 @@ def test_a_zero_has_a_colour_of_its_own():
     colours = palette()
     assert colours.count(colours[128]) == 1
     assert len(set(colours)) > 200
+
+
+def test_two_pages_share_no_model():
+    first, second = Document(), Document()
+    make_page().place(first, live=True)
+    make_page().place(second, live=True)
+    assert not {m.id for m in first.models} & {m.id for m in second.models}

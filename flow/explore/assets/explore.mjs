@@ -1,10 +1,10 @@
 // What moves with time on the page, in the browser: no request is made while one scrubs.
-// One callback serves every cause; `a` holds the models of the page by name.
+// One function serves every cause; `a` holds the models of the page by name.
 
 const ZERO = 128, REACH = 1.25, MOST_EDGES = 500, TICK = 60
 const BLUE = "#0b3c7d", ORANGE = "#d07a00", GREY = "#a0a0a0"
 
-let times = [0], playing = null, pair = null, queued = false, ready = false
+let times = [0], playing = null, pair = null, queued = false
 
 const weight = (code) => {
   const q = Math.max(Math.abs(code - ZERO), 1)
@@ -194,7 +194,6 @@ function show(a) {
 
 function loaded(a) {
   if (column(a.frames, "t").length == 0) return
-  ready = true
   const before = now(a), at_end = a.time.value >= a.time.end
   times_of(a)
   a.time.end = Math.max(1, times.length - 1)
@@ -287,7 +286,7 @@ const told = (a) => {
 
 // Which cause means what --------------------------------------------------------------------------
 
-export default function (a, cause) {
+function act(a, cause) {
   const event = cause.event_name
   if (event == "mousemove") return light(a, pointed(a, cause))
   if (event == "mouseleave") return light(a, null)
@@ -306,14 +305,23 @@ export default function (a, cause) {
     return
   }
   switch (cause.name) {
-    case "frames": case "frames_before": case "order": case "order_before":
-      if (!queued) { queued = true; queueMicrotask(() => { queued = false; loaded(a) }) }
-      return
+    case "frames_before": case "order": case "order_before":
+      return soon(a)
     case "download": return download(a)
     case "texts": return located(a)
     case "text_kind": return told(a)
     case "play": return play(a)
-    default:
-      return ready ? show(a) : loaded(a)
+    default: return show(a)
   }
+}
+
+// Once for all columns that come together.
+function soon(a) {
+  if (!queued) { queued = true; queueMicrotask(() => { queued = false; loaded(a) }) }
+}
+
+// Run when the document is ready and when frames come; other callbacks call window.explore.
+export default function (a) {
+  window.explore = (cause) => act(a, cause)
+  soon(a)
 }
