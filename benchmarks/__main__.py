@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from benchmarks import accelerator, neighbours, precision, speed, sweep
+from benchmarks import accelerator, explore, neighbours, precision, speed, sweep
 from benchmarks.findings.noise.figure4 import ends
 from benchmarks.tables import markdown, provenance
 from flow.results.files import written_aside
@@ -30,6 +30,7 @@ BENCHMARKS = {
     "noise": ends,
     "accelerator": accelerator.accelerator,
     "ensemble": accelerator.ensemble,
+    "explore": explore.explore,
 }
 
 
@@ -42,7 +43,7 @@ def main(
 
     Args:
         benchmarks: any of kernel, whole, precision, adamw, growth, startup, exact,
-            neighbours, sweep, noise, accelerator, ensemble.
+            neighbours, sweep, noise, accelerator, ensemble, explore.
         fast: small sizes and few seeds, to see that it works.
         out: JSON file; tables measured before and not asked for now are kept.
     """

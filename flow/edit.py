@@ -50,6 +50,13 @@ def flip(W: np.ndarray, feature: int, neuron: int) -> np.ndarray:
     return edited
 
 
+def assign(W: np.ndarray, feature: int, neuron: int, value: float) -> np.ndarray:
+    """W : (n, m) with W_ik set to `value`; 0 kills it."""
+    edited = W.copy()
+    edited[feature, neuron] = value
+    return edited
+
+
 def permute(W: np.ndarray, what: str, *, seed: int) -> np.ndarray:
     """W : (n, m) with its "neurons" or "features" shuffled."""
     return np.random.default_rng(seed).permutation(W, axis=1 if what == "neurons" else 0)

@@ -79,8 +79,10 @@ def _census(W: np.ndarray, on: NDArray[np.bool_]) -> Collisions:
         first, second = np.triu_indices(rows.size, 1)
         pairs.append(np.stack([rows[first], rows[second], np.full(first.size, k)]))
     i, j, neuron = np.concatenate(pairs, axis=1)
-    counted = on.astype(float)
-    shared = (counted @ counted.T)[i, j].astype(np.int64)
+    met = np.unique(np.concatenate([i, j]))
+    counted = on[met].astype(float)
+    together = (counted @ counted.T).astype(np.int64)
+    shared = together[np.searchsorted(met, i), np.searchsorted(met, j)]
     weights = (W[i, neuron].astype(float), W[j, neuron].astype(float))
     return Collisions(i, j, neuron, *weights, shared)
 

@@ -101,6 +101,23 @@ class Flip:
 
 @dataclass(frozen=True)
 @named_flags
+class Assign:
+    """Set one weight, whatever it was; 0 kills it."""
+
+    feature: Annotated[int | None, whole(0, hint="(required)")] = None
+    """which row, from 0"""
+    neuron: Annotated[int | None, whole(0, hint="(required)")] = None
+    """which column, from 0"""
+    value: Annotated[
+        float | None, number("a finite number", low=-1e100, high=1e100, hint="(required)")
+    ] = None
+    """what it is set to"""
+    which: Which = Which()
+    result: Result = Result()
+
+
+@dataclass(frozen=True)
+@named_flags
 class Permute:
     """Shuffle neurons or features; the flow does not care, which is a test of everything else."""
 
@@ -127,11 +144,12 @@ class Rescale:
     result: Result = Result()
 
 
-Edit = Show | Duplicate | Flip | Permute | Rescale
+Edit = Show | Duplicate | Flip | Assign | Permute | Rescale
 EDITS: dict[str, type[Edit]] = {
     "show": Show,
     "duplicate": Duplicate,
     "flip": Flip,
+    "assign": Assign,
     "permute": Permute,
     "rescale": Rescale,
 }
@@ -219,7 +237,7 @@ def _apply(wanted: Any, W: np.ndarray) -> tuple[np.ndarray, Any]:
     import numpy as np
 
     from flow.analysis.states import is_polysemantic
-    from flow.edit import duplicate, flip, permute, rescale
+    from flow.edit import assign, duplicate, flip, permute, rescale
 
     for flag, size in (("feature", W.shape[0]), ("neuron", W.shape[1])):
         index = getattr(wanted, flag, None)
@@ -247,6 +265,10 @@ def _apply(wanted: Any, W: np.ndarray) -> tuple[np.ndarray, Any]:
                 f"0; show lists shared neurons"
             )
         return flip(W, wanted.feature, wanted.neuron), wanted
+    if isinstance(wanted, Assign):
+        if wanted.feature is None or wanted.neuron is None or wanted.value is None:
+            raise InputError("expected --feature, --neuron and --value, got not all; add them")
+        return assign(W, wanted.feature, wanted.neuron, wanted.value), wanted
     if isinstance(wanted, Permute):
         return permute(W, wanted.what, seed=wanted.seed), wanted
     if wanted.factor is None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from flow.analysis.states import EndStates
     from flow.driver.simulation import Simulation
+    from flow.explore.saved import Shown
 
 FORMAT = "incidental-flow trajectory 2"
 
@@ -128,6 +129,20 @@ class Trajectory:
         from flow.pictures.shown import animate
 
         animate(self, Path(path))
+
+    def explore(self) -> Shown:
+        """The page of :mod:`flow.explore` of this run, in a notebook: scrubbed in the browser.
+
+        It follows the film of a run that has one (``integrate(..., film=True)``), else the weights
+        that were kept. Raises ImportError naming the extra ``explore`` if Bokeh is missing.
+        """
+        try:
+            from flow.explore.saved import shown
+        except ImportError as error:
+            raise ImportError(
+                "explore needs Bokeh: pip install 'incidental-flow[explore]'"
+            ) from error
+        return shown(self)
 
     def __repr__(self) -> str:
         return describe_run(self)

@@ -1,0 +1,64 @@
+"""How long it takes from a control that is released to the picture, in a real browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks.tables import Table
+
+SIZES = ((32, 64), (64, 128), (256, 1024))
+COLUMNS = [
+    "n", "m", "releases", "median ms to W and counts", "worst ms", "median ms to all panels",
+    "worst ms of all",
+]  # fmt: skip
+
+_RELEASE = """
+const [at, done] = arguments, m = (name) => Bokeh.documents[0].get_model_by_name(name)
+const before = window.explore_shown, began = performance.now()
+let pictured = null
+const look = () => {
+  if (window.explore_shown > before && pictured == null) pictured = performance.now() - began
+  if (pictured == null) return requestAnimationFrame(look)
+  requestAnimationFrame(() => setTimeout(() => done([pictured, performance.now() - began])))
+}
+m("lam").value = at
+m("lam").value_throttled = at
+look()
+"""
+
+
+def explore(fast: bool) -> Table:
+    """A page of `flow.explore` in headless Chromium on the same machine, λ moved between releases.
+
+    From the release of the slider of λ to the frame in which W and the counts are new, and to the
+    next one that the browser has time for, in which all panels are. λ from 0.008 to 0.02, so that
+    no run is made twice; 50 releases (10 of 256 × 1024), the first two not counted.
+    """
+    # Tests share it: what opens a page is written once.
+    from tests.explore.browser import Browser, server
+
+    rows = []
+    with TemporaryDirectory() as folder, server() as address:
+        browser = Browser(Path(folder))
+        try:
+            for n, m in SIZES[: 1 if fast else None]:
+                releases = 5 if fast else 10 if n * m > 2**16 else 50
+                browser.open(f"{address}?n={n}&m={m}&lam=0.01")
+                browser.wait("return m('exact').data.t.length > 0")
+                times = [
+                    browser.driver.execute_async_script(_RELEASE, float(at))
+                    for at in np.linspace(np.log10(0.008), np.log10(0.02), releases + 2)
+                ]
+                first, all_panels = np.array(times[2:]).T
+                rows.append(
+                    [
+                        n, m, releases, float(np.median(first)), float(first.max()),
+                        float(np.median(all_panels)), float(all_panels.max()),
+                    ]
+                )  # fmt: skip
+        finally:
+            browser.close()
+    return COLUMNS, rows

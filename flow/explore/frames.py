@@ -1,0 +1,161 @@
+"""W and G = W Wᵀ along a run, 8 bits an entry: what a browser needs to scrub through it by itself.
+
+A code is 128 for an exact zero and 128 ± q, q = 1 … 127, for the rest, with
+
+    |w| = REACH ((q − 1)/126)²
+
+so that 0.1 is seen beside 1, a small weight never looks like none, and colours mean the same in
+every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow.analysis.states import AUTHORS_WINDOW, polysemantic_neurons
+
+REACH = 1.25
+"""Size of the largest weight that has a code of its own."""
+ZERO = 128
+MOST_BYTES = 8 * 2**20
+"""Of the codes of W and G of one run."""
+HELD_BYTES = 2**26
+"""Of the weights that are held while it goes on."""
+MOST_FRAMES = 128
+
+Codes = NDArray[np.uint8]
+
+
+def encode(values: np.ndarray) -> Codes:
+    """Codes of weights, of any shape."""
+    size = np.minimum(np.abs(values) * (126.0**2 / REACH), 126.0**2)
+    q = np.where(values == 0.0, 0.0, 1.0 + np.rint(np.sqrt(size)))
+    return np.asarray(ZERO + np.copysign(q, values)).astype(np.uint8)
+
+
+def decode(codes: Codes) -> NDArray[np.float64]:
+    """The weights that codes stand for, to 1/126 of the root of REACH."""
+    q = codes.astype(float) - ZERO
+    return np.asarray(np.sign(q) * REACH * ((np.maximum(np.abs(q), 1.0) - 1.0) / 126.0) ** 2)
+
+
+def thinned(times: Sequence[float], most: int, landmarks: Sequence[float] = ()) -> list[int]:
+    """Indices of at most `most` of increasing times, evenly spaced in the logarithm.
+
+    The first, the last and landmarks stay.
+    """
+    count = len(times)
+    if count <= most:
+        return list(range(count))
+    t = np.asarray(times)
+    first = t[t > t[0]][0] - t[0]
+    scale = np.log(np.maximum(t - t[0], 0.5 * first))
+    fixed = {0, count - 1, *np.flatnonzero(np.isin(t, landmarks)).tolist()}
+    wanted = np.linspace(scale[0], scale[-1], max(2, most - len(fixed)))
+    nearest = np.abs(scale[:, None] - wanted[None, :]).argmin(axis=0)
+    return sorted(fixed | set(nearest.tolist()))
+
+
+@dataclass
+class FrameRecorder:
+    """Holds W at accepted steps, as float32, and what is counted on it, while a run goes on."""
+
+    most: int
+    """Frames that are kept; twice as many are held."""
+    times: list[float] = field(default_factory=list)
+    weights: list[np.ndarray] = field(default_factory=list)
+    counts: list[tuple[int, int]] = field(default_factory=list)
+    """Polysemantic neurons by exact zeros, and by the authors' window."""
+    landmarks: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of_size(cls, n: int, m: int) -> FrameRecorder:
+        """One for runs with W : (n, m)."""
+        return cls(int(np.clip(HELD_BYTES // (4 * n * m), 16, MOST_FRAMES)))
+
+    def add(self, t: float, W: np.ndarray, *, landmark: bool = False) -> None:
+        """Keep W : (n, m) at flow time t; it replaces what was kept of the same time."""
+        if self.times and t <= self.times[-1]:
+            self.times.pop(), self.weights.pop(), self.counts.pop()
+        self.times.append(t)
+        with np.errstate(over="ignore"):
+            self.weights.append(W.astype(np.float32))
+        finite = bool(np.isfinite(W).all())
+        window = polysemantic_neurons(W, window=AUTHORS_WINDOW) if finite else 0
+        self.counts.append((polysemantic_neurons(W) if finite else 0, window))
+        if landmark:
+            self.landmarks.append(t)
+        if len(self.times) > 2 * self.most:
+            self._keep(thinned(self.times, self.most, self.landmarks))
+
+    def frames(self) -> Frames:
+        """What is shown of it."""
+        W = self._padded()
+        cost = W[0].size + W.shape[1] ** 2
+        shown = np.arange(W.shape[2])
+        if cost * len(W) > MOST_BYTES:
+            shown = _most_alive(W[-1], MOST_BYTES // len(W) - W.shape[1] ** 2)
+        room = MOST_BYTES // (W.shape[1] * shown.size + W.shape[1] ** 2)
+        most = max(2, min(self.most, room))
+        kept = thinned(self.times, most, self.landmarks)
+        W = np.nan_to_num(W[kept])
+        counts = np.array(self.counts)[kept]
+        G = W @ W.transpose(0, 2, 1)
+        return Frames(
+            times=np.array(self.times)[kept],
+            weights=W,
+            W=encode(W[:, :, shown]),
+            G=encode(G),
+            neurons=shown,
+            count=counts[:, 0],
+            window=counts[:, 1],
+        )
+
+    def _keep(self, kept: list[int]) -> None:
+        for name in ("times", "weights", "counts"):
+            held = getattr(self, name)
+            setattr(self, name, [held[k] for k in kept])
+
+    def _padded(self) -> np.ndarray:
+        """All frames with as many neurons as the last, which has copies that others have not."""
+        n, m = self.weights[-1].shape
+        W = np.zeros((len(self.weights), n, m), np.float32)
+        for frame, kept in zip(W, self.weights, strict=True):
+            frame[:, : kept.shape[1]] = kept
+        return W
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is shown of W along a run."""
+
+    times: NDArray[np.float64]
+    """(k,) flow times."""
+    weights: NDArray[np.float32]
+    """(k, n, m)."""
+    W: Codes
+    """(k, n, s) codes of the neurons that are shown."""
+    G: Codes
+    """(k, n, n) codes of the overlaps."""
+    neurons: NDArray[np.int64]
+    """(s,) which neurons are shown: all, or where they are too many those that live at the end and
+    evenly spaced ones."""
+    count: NDArray[np.int64]
+    """(k,) polysemantic neurons by exact zeros."""
+    window: NDArray[np.int64]
+    """(k,) neurons with two features of 0.8 ≤ |W| ≤ 1.2, as the paper counts."""
+
+
+def _most_alive(W: np.ndarray, most: int) -> NDArray[np.int64]:
+    """Neurons that live in W : (n, m), and evenly spaced others, of `most` weights."""
+    alive = np.flatnonzero(W.any(axis=0))
+    others = np.flatnonzero(~W.any(axis=0))
+    room = most // W.shape[0] - alive.size
+    # A quarter of the room that is left shows what dies; the rest is for frames.
+    extra = others[:: max(1, -(-others.size // max(1, room // 4)))] if room >= 4 else others[:0]
+    found = np.sort(np.concatenate([alive, extra]))
+    return found if found.size else np.arange(min(W.shape[1], max(1, most // W.shape[0])))

@@ -1,0 +1,137 @@
+"""The page: panels and controls, the browser's part of them, and where each stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bokeh.document import Document
+from bokeh.events import ButtonClick, MouseLeave, MouseMove, Pan, Tap
+from bokeh.models import ColumnDataSource, CustomJS, Model
+from jinja2 import Template
+
+from flow.explore.controls import TOUR, Controls, make_controls
+from flow.explore.panels import Panels, make_panels
+from flow.explore.scene import Scene
+
+ASSETS = Path(__file__).with_name("assets")
+TITLE = "incidental flow"
+IN_BROWSER = ("time", "play", "order_by", "which", "text_kind", "text", "feature", "neuron",
+              "kind", "value")  # fmt: skip
+"""Controls that the browser reads or sets by itself."""
+
+
+@dataclass
+class Page:
+    """A page that is not shown anywhere yet."""
+
+    panels: Panels
+    controls: Controls
+    downloaded: ColumnDataSource
+    texts: ColumnDataSource
+    """Ways to write the state: name and text, the link first."""
+    branching: ColumnDataSource
+    """A branch that is asked for: t, kind, value, feature, neuron."""
+    script: CustomJS = field(default_factory=CustomJS)
+    """The browser's part, to be run when the document is ready, too."""
+
+    def roots(self, *, live: bool) -> list[Model]:
+        """What stands on the page, each with a name that the template knows.
+
+        live : with the controls that need a server.
+        """
+        found: list[Model] = [*self.panels.figures.values(), *self.panels.lines.values()]
+        widgets = self.controls.widgets
+        shown = widgets if live else {name: widgets[name] for name in PLAYER}
+        return found + list(shown.values())
+
+    def place(self, document: Document, *, live: bool) -> None:
+        """Put it into a document."""
+        with document.models.freeze():
+            for root in self.roots(live=live):
+                document.add_root(root)
+        document.title = TITLE
+        document.template = Template((ASSETS / "page.html").read_text(encoding="utf-8"))
+        document.template_variables.update(
+            live=live, tour=TOUR, style=(ASSETS / "page.css").read_text(encoding="utf-8")
+        )
+        document.js_on_event("document_ready", self.script)
+
+    def show(self, scene: Scene, before: Scene | None, texts: Mapping[str, str]) -> None:
+        """Draw a scene, and beside it the future that it branched off."""
+        panels = self.panels
+        panels.clear("exact")
+        panels.fill(scene.columns)
+        for name in ("frames", "order", "steps"):
+            if before is None:
+                panels.clear(f"{name}_before")
+        if before is not None:
+            panels.fill(before.columns, "_before")
+        for name, text in scene.words.items():
+            panels.lines[name].text = text
+        panels.lines["norms"].text = NORMS
+        self.texts.data = {"name": list(texts), "text": list(texts.values())}
+
+
+PLAYER = ("play", "back", "forth", "time", "order_by", "which")
+"""Controls that need no server."""
+NORMS = (
+    "‖W_i‖₁ and the number of non-zeros m' of a feature, means over features. While interference "
+    "is weak they follow the closed form without it; the universal law has no constant fitted."
+)
+
+
+def make_page() -> Page:
+    """A page with its browser's part wired."""
+    panels, controls = make_panels(), make_controls()
+    download = ColumnDataSource({"bytes": [], "name": []}, name="download")
+    texts = ColumnDataSource({"name": [], "text": []}, name="texts")
+    branching = ColumnDataSource(
+        {"t": [], "kind": [], "value": [], "feature": [], "neuron": []}, name="branching"
+    )
+    page = Page(panels, controls, download, texts, branching)
+    page.script = _wire(page)
+    return page
+
+
+@cache
+def _script() -> str:
+    return (ASSETS / "explore.mjs").read_text(encoding="utf-8")
+
+
+def _wire(page: Page) -> CustomJS:
+    """One callback for every cause: see assets/explore.mjs."""
+    panels, widgets = page.panels, page.controls.widgets
+    args: dict[str, Any] = dict(panels.sources)
+    args |= {f"figure_{name}": drawn for name, drawn in panels.figures.items()}
+    args |= {f"said_{name}": panels.lines[name] for name in ("w", "g", "graph", "count", "plane")}
+    args |= {"said_w_before": panels.lines["w_before"], "lit": panels.lines["lit"]}
+    args |= {name: widgets[name] for name in IN_BROWSER}
+    args |= {
+        "cursors": panels.cursors, "download": page.downloaded, "texts": page.texts,
+        "branching": page.branching,
+    }  # fmt: skip
+    # What refers to this refers to every model: only the document and the frames do.
+    script = CustomJS(args=args, code=_script(), module=True)
+    act = CustomJS(code="window.explore?.(cb_obj)")
+    panels.sources["frames"].js_on_change("data", script)
+    for name in ("frames_before", "order", "order_before"):
+        panels.sources[name].js_on_change("data", act)
+    for source in (page.downloaded, page.texts):
+        source.js_on_change("data", act)
+    for name in ("time", "order_by", "text_kind"):
+        widgets[name].js_on_change("value", act)
+    for name in ("play", "which"):
+        widgets[name].js_on_change("active", act)
+    for name in ("back", "forth", "copy", "branch"):
+        widgets[name].js_on_event(ButtonClick, act)
+    for name in ("w", "w_before", "g", "g_before"):
+        for event in (MouseMove, MouseLeave, Tap):
+            panels.figures[name].js_on_event(event, act)
+    for name in ("energies", "events", "norms", "counter"):
+        for event in (Tap, Pan):
+            panels.figures[name].js_on_event(event, act)
+    return script

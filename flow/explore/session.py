@@ -1,0 +1,280 @@
+"""One page that is open: what its controls ask for, and what it shows of the answers."""
+
+from __future__ import annotations
+
+import html
+import math
+import queue
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from bokeh.document import Document
+
+from flow.explore.controls import PRESETS, change_of, preset
+from flow.explore.curves import slot_shares
+from flow.explore.links import change_words, link
+from flow.explore.page import make_page
+from flow.explore.scene import Scene
+from flow.explore.state import State
+from flow.explore.texts import command, commands, python, toml
+from flow.explore.worker import Answer, Progress, Worker
+
+SEEDS = 20
+MOST_FUTURES = 24
+"""Futures that a page remembers."""
+
+
+def texts(state: State) -> dict[str, str]:
+    """Every way to write a state, the link first."""
+    return {
+        "link": link(state), "TOML": toml(state), "command": command(state),
+        "commands": commands(state), "Python": python(state),
+    }  # fmt: skip
+
+
+class Session:
+    """A page in one browser, with the worker that all of them share."""
+
+    def __init__(
+        self, document: Document, worker: Worker, state: State, complaint: str = ""
+    ) -> None:
+        self.document, self.worker = document, worker
+        self.name = uuid4().hex
+        self.page = make_page()
+        self.state = state
+        self.futures: list[State] = []
+        self.counts: dict[int, int] = {}
+        """Polysemantic neurons at the end, by seed, of the runs with these controls."""
+        self._scene: Scene | None = None
+        self._before: Scene | None = None
+        self._come: queue.SimpleQueue[tuple[Callable[[Answer], None], Answer]] = queue.SimpleQueue()
+        self._setting = False
+        self._complaint = complaint
+        self._listen()
+        self.page.place(document, live=True)
+        self.go_to(state)
+
+    # What is asked -------------------------------------------------------------------------------
+
+    def go_to(self, state: State) -> None:
+        """Show a state: as soon as it is computed."""
+        if replace(state, changes=()) != replace(self.state, changes=()) or not self.futures:
+            self.futures = []
+            self._forget_counts(state)
+        self.state = state
+        self._remember(state)
+        self._show_controls()
+        self._say_progress("computing …")
+        self._scene, self._before = None, None
+        self._ask("scene", (state,), self._take_scene)
+        if state.parent is not None:
+            self._ask("before", (state.parent,), self._take_before)
+
+    def _ask(self, kind: str, arguments: tuple[Any, ...], take: Callable[[Answer], None]) -> None:
+        def later(answer: Answer) -> None:
+            self._come.put((take, answer))
+            self.document.add_next_tick_callback(self._take_all)
+
+        self.worker.ask(self.name, kind, arguments, later)
+
+    def _take_all(self) -> None:
+        """Take what has come in the order in which it came: callbacks may overtake each other."""
+        with suppress(queue.Empty):
+            while True:
+                take, answer = self._come.get_nowait()
+                take(answer)
+
+    def close(self) -> None:
+        """Nobody looks any more."""
+        self.worker.forget(self.name)
+
+    # What comes ----------------------------------------------------------------------------------
+
+    def _take_scene(self, answer: Answer) -> None:
+        if self._unfinished(answer) or answer.ask.arguments != (self.state,):
+            return
+        if isinstance(answer.value, Scene):
+            self._scene = answer.value
+            self._show()
+
+    def _take_before(self, answer: Answer) -> None:
+        if self._unfinished(answer) or answer.ask.arguments != (self.state.parent,):
+            return
+        if isinstance(answer.value, Scene):
+            self._before = answer.value
+            self._show()
+
+    def _unfinished(self, answer: Answer) -> bool:
+        """Say how far it is, or why there is nothing."""
+        if answer.error:
+            self._complain(answer.error)
+        elif isinstance(answer.value, Progress):
+            told = f"t = {answer.value.t:.3g}, {answer.value.steps} steps"
+            self._say_progress(f"computing: {told}", bar=True)
+        return bool(answer.error) or isinstance(answer.value, Progress)
+
+    def _show(self) -> None:
+        """Draw what has come, once all of it has."""
+        scene, before = self._scene, self._before
+        if scene is None or (self.state.parent is not None and before is None):
+            return
+        self.document.hold("combine")
+        try:
+            self.page.show(scene, before, texts(self.state))
+            self._say_progress("")
+        finally:
+            self.document.unhold()
+        if self.state.parent is None:
+            self._ask("exact", (self.state, scene.about["first"]), self._take_exact)
+
+    def _take_exact(self, answer: Answer) -> None:
+        if isinstance(answer.value, dict) and answer.ask.arguments[0] == self.state:
+            self.page.panels.fill({"exact": answer.value})
+
+    def _take_count(self, answer: Answer) -> None:
+        if self._unfinished(answer):
+            return
+        if isinstance(answer.value, tuple):
+            seed, count = answer.value
+            self.counts[seed] = count
+            self._show_counts()
+        elif answer.done:
+            self._say_progress("")
+
+    def _take_file(self, answer: Answer) -> None:
+        if not self._unfinished(answer) and isinstance(answer.value, bytes):
+            data = {"bytes": [np.frombuffer(answer.value, np.uint8)], "name": ["run.npz"]}
+            self.page.downloaded.data = data
+            self._say_progress("")
+
+    # What is said --------------------------------------------------------------------------------
+
+    def _say_progress(self, text: str, *, bar: bool = False) -> None:
+        if self._complaint and text:
+            return
+        shown = html.escape(self._complaint or text)
+        role = "alert" if self._complaint else "status"
+        self._complaint = ""
+        moving = "<progress></progress> " if bar else ""
+        self.page.panels.lines["progress"].text = f'<span role="{role}">{moving}{shown}</span>'
+
+    def _complain(self, sentence: str) -> None:
+        self._complaint = sentence
+        self._say_progress("")
+
+    def _show_counts(self) -> None:
+        values = np.bincount(list(self.counts.values()) or [0])
+        shown = np.flatnonzero(values)
+        sources = self.page.panels.sources
+        sources["seeds"].data = {"count": shown, "runs": values[shown]}
+        sources["shares"].data = slot_shares(self.state, len(self.counts))
+
+    def _forget_counts(self, state: State) -> None:
+        same = replace(state, seed=0, changes=()) == replace(self.state, seed=0, changes=())
+        if not same:
+            self.counts = {}
+            self._show_counts()
+
+    def _remember(self, state: State) -> None:
+        """Every future on the way to a state, each beside those it branched off."""
+        line: list[State] = []
+        ancestor: State | None = state
+        while ancestor is not None:
+            line.insert(0, ancestor)
+            ancestor = ancestor.parent
+        for future in line:
+            if future not in self.futures:
+                parent = future.parent
+                at = len(self.futures)
+                if parent in self.futures:
+                    at = self.futures.index(parent) + 1
+                    depth = len(future.changes)
+                    while at < len(self.futures) and len(self.futures[at].changes) >= depth:
+                        at += 1
+                self.futures.insert(at, future)
+        del self.futures[MOST_FUTURES:]
+
+    def _show_controls(self) -> None:
+        self._setting = True
+        try:
+            self.page.controls.show(self.state)
+            tree = self.page.controls["tree"]
+            tree.labels = [_name(future) for future in self.futures]
+            known = self.state in self.futures
+            tree.active = self.futures.index(self.state) if known else None
+        finally:
+            self._setting = False
+
+    # What is moved -------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        controls = self.page.controls
+        for name, widget, attribute in controls.inputs():
+            widget.on_change(attribute, partial(self._moved, name))
+        controls["preset"].on_change("value", self._preset)
+        controls["tree"].on_change("active", self._back_to)
+        controls["next"].on_click(self._next_seed)
+        controls["more"].on_click(self._more_seeds)
+        controls["file"].on_click(lambda: self._ask("file", (self.state,), self._take_file))
+        self.page.branching.on_change("data", self._branch)
+
+    def _moved(self, name: str, _attribute: str, _old: Any, _new: Any) -> None:
+        if not self._setting:
+            self._try(lambda: self.page.controls.state(self.state, name))
+
+    def _preset(self, _attribute: str, _old: str, new: str) -> None:
+        if new in PRESETS and not self._setting:
+            self._try(lambda: preset(new))
+
+    def _next_seed(self) -> None:
+        self._try(lambda: replace(self.state, seed=self.state.seed + 1, changes=()))
+
+    def _more_seeds(self) -> None:
+        last = max(self.counts, default=self.state.seed)
+        self._ask("counts", (replace(self.state, seed=last, changes=()), SEEDS), self._take_count)
+
+    def _back_to(self, _attribute: str, _old: int, new: int | None) -> None:
+        if not self._setting and new is not None and 0 <= new < len(self.futures):
+            self.go_to(self.futures[new])
+
+    def _branch(self, _attribute: str, _old: Any, data: Mapping[str, Any]) -> None:
+        if self._setting or not len(data.get("t", ())):
+            return
+
+        def branched() -> State:
+            t, kind, value, feature, neuron = (
+                data[name][0] for name in ("t", "kind", "value", "feature", "neuron")
+            )
+            t = float(f"{float(t):.6g}")
+            if not math.isfinite(t):
+                raise ValueError(f"expected a time to branch at, got {t}")
+            now = self.state.until(t).at_end()
+            change = change_of(str(kind), float(value), int(feature), int(neuron), now)
+            return self.state.changed(t, change)
+
+        self._try(branched)
+
+    def _try(self, make: Callable[[], State]) -> None:
+        """Go to a state that can be, or say why it cannot."""
+        try:
+            state = make()
+        except (ValueError, TypeError, OverflowError) as error:
+            self._complain(str(error))
+            self._show_controls()
+            return
+        if state != self.state:
+            self.go_to(state)
+
+
+def _name(future: State) -> str:
+    """A future as a line of the tree."""
+    if future.parent is None:
+        return "as it starts"
+    last = [word for word, timed in zip(change_words(future), future.changes, strict=True)
+            if timed.t == future.changes[-1].t]  # fmt: skip
+    return "│ " * (len(change_words(future)) - len(last)) + "└ " + ", ".join(last)
