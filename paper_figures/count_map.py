@@ -130,7 +130,8 @@ def _panel(axis: Axes, data: Data, k: int) -> Any:
         if not np.isfinite(value):
             continue
         star = "*" if data["failed"][k, row, column] else ""
-        how = {"ha": "center", "color": "white" if value < 0.75 else "black", "zorder": 3}
+        colour = "white" if value < 0.75 else "black"
+        how: dict[str, Any] = {"ha": "center", "color": colour, "zorder": 3}
         axis.text(column, row, f"{value:.2f}{star}", va="bottom", fontsize=11.5, **how)
         if not np.isnan(half[row, column]):
             small = f"± {half[row, column]:.2f}".replace("0.", ".")
