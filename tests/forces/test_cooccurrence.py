@@ -8,9 +8,17 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flow import CoOccurrence, FeatureBenefit, Interference, gaussian_init
+from flow import (
+    CoOccurrence,
+    FeatureBenefit,
+    Interference,
+    Regularization,
+    gaussian_init,
+    integrate,
+)
 from flow.forces import sum_forces
 from tests.strategies import seeds, weights
+from theory.cooccurrence import exact_threshold
 
 
 @given(W=weights(n=(1, 5)), p=st.floats(0.01, 0.99))
@@ -81,3 +89,18 @@ def test_beside_what_it_replaces_it_is_refused(beside):
 def test_what_cannot_be_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(("share", "spread"), [(0.97, False), (1.03, True)])
+@pytest.mark.parametrize("lam", [0.01, 0.04])
+def test_weights_beside_a_shared_neuron_revive_just_above_the_threshold(lam, share, spread):
+    """theory.cooccurrence.exact_threshold, held against the flow from a nudged rest."""
+    n, m, c = 6, 8, 4.0
+    W = np.zeros((n, m))
+    W[0, 0], W[1, 0] = 1.0, -1.0  # they share a neuron; the others have one each
+    W[range(2, n), range(2, n)] = 1.0
+    nudge = 1e-4 * np.random.default_rng(0).normal(size=W.shape)
+    forces = [CoOccurrence(share * exact_threshold(lam, c=c), c), Regularization(lam)]
+    run = integrate(forces, W + nudge, rtol=1e-4, t_end=3000.0)
+    assert (np.count_nonzero(run.final) > n) == spread
+    assert run.polysemantic >= 1
