@@ -10,6 +10,7 @@ from contextlib import suppress
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.document import Document
+from bokeh.models import Div
 from bokeh.server.server import Server
 from tornado.ioloop import IOLoop
 
@@ -19,7 +20,7 @@ from flow.explore.state import State
 from flow.explore.worker import Worker
 
 HOST = "127.0.0.1"
-MOST_SESSIONS = 8
+MOST_SESSIONS = 16
 MOST_MESSAGE = 2**16
 """Bytes of a message from a browser: controls, never frames."""
 
@@ -38,7 +39,7 @@ class Bench:
                 {"/": Application(FunctionHandler(self._open))}, io_loop=IOLoop(), address=HOST,
                 port=port, prefix=token, use_index=False, redirect_root=False,
                 websocket_max_message_size=MOST_MESSAGE,
-                unused_session_lifetime=10_000, check_unused_sessions=5_000,
+                unused_session_lifetime=5_000, check_unused_sessions=1_000,
             )  # fmt: skip
         except BaseException:
             self.worker.close()
@@ -49,8 +50,9 @@ class Bench:
     def _open(self, document: Document) -> None:
         """A browser opens the page, with the state of its link."""
         if len(self._sessions) >= MOST_SESSIONS:
-            document.title = "too many pages"
-            raise RuntimeError(f"expected at most {MOST_SESSIONS} pages at once; close one")
+            told = f"Expected at most {MOST_SESSIONS} pages at once; close one and load this again."
+            document.add_root(Div(text=told))
+            return
         state, complaint = self.state, ""
         context = document.session_context
         asked = {} if context is None or context.request is None else context.request.arguments
