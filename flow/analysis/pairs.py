@@ -73,12 +73,14 @@ def _above(W: np.ndarray, threshold: float) -> tuple[np.ndarray, NDArray[np.bool
 
 
 def _census(W: np.ndarray, on: NDArray[np.bool_]) -> Collisions:
-    pairs = [np.zeros((3, 0), np.int64)]
-    for k in np.flatnonzero(is_polysemantic(on)):
-        rows = np.flatnonzero(on[:, k])
-        first, second = np.triu_indices(rows.size, 1)
-        pairs.append(np.stack([rows[first], rows[second], np.full(first.size, k)]))
-    i, j, neuron = np.concatenate(pairs, axis=1)
+    shared_neurons = np.flatnonzero(is_polysemantic(on))
+    neuron, row = np.nonzero(on[:, shared_neurons].T)
+    # Each entry pairs with those that come after it on its neuron.
+    later = np.cumsum(np.bincount(neuron))[neuron] - 1 - np.arange(neuron.size)
+    first = np.repeat(np.arange(neuron.size), later)
+    begins = np.repeat(np.cumsum(later) - later, later)
+    second = first + 1 + np.arange(first.size) - begins
+    i, j, neuron = row[first], row[second], shared_neurons[neuron[first]]
     met = np.unique(np.concatenate([i, j]))
     counted = on[met].astype(float)
     together = (counted @ counted.T).astype(np.int64)
