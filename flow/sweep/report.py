@@ -142,7 +142,11 @@ def _of_pairs(kind: str, fate: str) -> _Show:
 
 def _share(successes: int, trials: int) -> str:
     low, high = share_interval(successes, trials)
-    return f"{100 * successes / trials:.3g} % ({100 * low:.2g}–{100 * high:.2g})"
+    return f"{100 * successes / trials:.3g} % ({_percent(low)}–{_percent(high)})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}" if share > 0.0995 else f"{100 * share:.2g}"
 
 
 def _features(name: str) -> _Show:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flow import Status, Trajectory, simulate
+from flow import Interference, Status, Trajectory, simulate
 from flow.analysis.superposition import alignment, geometry
 from flow.cli import report
 from flow.driver import memory
@@ -316,7 +316,7 @@ def test_flags_win_over_the_file_of_flags(tmp_path):
     about = run(tmp_path, "--config", str(path), "--lam", "0.25", "--interference", "--m", "8")
     assert (about.parameters["n"], about.parameters["m"]) == (5, 8)
     assert {"name": "Regularization", "lam": 0.25} in about.parameters["forces"]
-    assert {"name": "Interference", "strength": 1.0} in about.parameters["forces"]
+    assert Interference().to_dict() in about.parameters["forces"]
     assert about.parameters["save_at"] == [0.0, 1.0, 2.0]
     # A strength from the file for a force that a flag switches off is no contradiction.
     off = run(tmp_path, "--config", str(path), "--no-regularization", "--t-end", "3", name="b.npz")
