@@ -22,7 +22,9 @@ from paper_figures.tools import tutorial
 ROOT = Path(__file__).parents[2]
 GUIDE = (
     "README.md", "flow/README.md", "theory/README.md", "theory/GLOSSARY.md",
-    "benchmarks/README.md", "benchmarks/findings/README.md", "paper_figures/README.md",
+    "benchmarks/README.md", "benchmarks/results.md", "benchmarks/findings/README.md",
+    "paper_figures/README.md",
+    "paper_figures/tutorial/README.md",
     "paper_figures/count_map.md", "paper_figures/count_map_table.md", "CONTRIBUTING.md",
     "CHANGELOG.md",
 )  # fmt: skip
