@@ -10,6 +10,7 @@ from flow.cli.flags import InputError
 from flow.cli.options import NO_NOISE, CompareOptions, Given, SimulateOptions
 from flow.defaults import DTYPES, PAPER_FORCES
 from flow.forces import (
+    CoOccurrence,
     FeatureBenefit,
     Force,
     Interference,
@@ -22,6 +23,8 @@ from flow.forces import (
 Options = TypeVar("Options", SimulateOptions, CompareOptions)
 Noisy = (NoisyFeatureBenefit, NoisyInterference)
 
+BY_INPUTS = ("FeatureBenefit", "Interference")
+"""The forces that the inputs make, which co-occurrence takes the place of."""
 WEIGHT_DECAY = L2Regularization.__name__
 PLACES: dict[type[Force], str] = {
     FeatureBenefit: "FeatureBenefit",
@@ -154,8 +157,12 @@ def forces_of(
         wanted["FeatureBenefit"] = NoisyFeatureBenefit(*law, problem.c)
         wanted["Interference"] = NoisyInterference(*law, push)
     wanted = {place: force for place, force in wanted.items() if place in names}
+    together = _together(options, given, names)
+    if together:
+        wanted = {place: force for place, force in wanted.items() if place not in BY_INPUTS}
+        earlier = [f for f in earlier or () if not isinstance(f, CoOccurrence)] if earlier else None
     if earlier is None:
-        return list(wanted.values())
+        return [*together, *wanted.values()]
     kept = []
     for force in earlier:
         place = PLACES.get(type(force))
@@ -168,7 +175,33 @@ def forces_of(
         before = order[: order.index(place)]
         last = max((k for k, f in enumerate(kept) if PLACES.get(type(f)) in before), default=-1)
         kept.insert(last + 1, force)
-    return kept
+    return [*together, *kept]
+
+
+def _together(
+    options: SimulateOptions | CompareOptions, given: Given, names: Collection[str]
+) -> list[Force]:
+    """Co-occurrence, where flags ask for it; InputError beside what it does not go with."""
+    problem = options.problem
+    if problem.co_occurrence is None:
+        if problem.most_active is not None:
+            raise InputError("--most-active: expected --co-occurrence beside it, got none; add it")
+        return []
+    beside = [f"--no-{force}" for force, name in
+              (("feature-benefit", "FeatureBenefit"), ("interference", "Interference"))
+              if name not in names]  # fmt: skip
+    beside += [f"--{flag}" for flag in ("noise", "leak", "c-interference") if flag in given]
+    if beside:
+        raise InputError(
+            f"--co-occurrence: expected feature benefit and interference without more, as it takes "
+            f"their place, got {' '.join(beside)}; leave that out"
+        )
+    try:
+        force = CoOccurrence(problem.co_occurrence, problem.c, problem.most_active)
+        force.check_size(problem.n)
+    except ValueError as error:
+        raise InputError(f"--co-occurrence: {error}") from error
+    return [force]
 
 
 def _settled(force: Force, wanted: Force, given: Given) -> Force:

@@ -70,6 +70,10 @@ class ProblemFlags:
     """strength of interference, where it is another"""
     leak: Annotated[float, number("a number >= 0")] = 0.0
     """slope of the outputs below zero: 0 for ReLU, 1 for linear outputs"""
+    co_occurrence: Annotated[float | None, number("a number between 0 and 1", hint="(off)")] = None
+    """probability that a feature is on, in place of one feature at a time"""
+    most_active: Annotated[int | None, whole(1)] = None
+    """with --co-occurrence: features that are on at the most; any number without it"""
     mu: Annotated[float, number("a number >= 0")] = 0.0
     """strength μ of weight decay, the l2 regularization"""
     dtype: Annotated[str, choice(DTYPES)] = "float64"

@@ -174,7 +174,7 @@ def _forces_line(forces: Sequence[Mapping[str, Any]]) -> str:
         values = ", ".join(
             f"{key} {value if isinstance(value, str) else f'{value:g}'}"
             for key, value in force.items()
-            if key != "name" and (value != 0.0 or key in ("strength", "lam", "mu"))
+            if key != "name" and (value or key in ("strength", "lam", "mu"))
         )
         parts.append(f"{force['name']} ({values})")
     return ", ".join(parts) or "none"

@@ -52,13 +52,13 @@ class CoOccurrence(Force):
         check_strength(self, "strength", self.strength)
         if not 0.0 < self.p < 1.0:
             raise ValueError(
-                f"CoOccurrence(p) must lie between 0 and 1, got {self.p!r}; for one feature at a "
+                f"expected a probability p between 0 and 1, got {self.p!r}; for one feature at a "
                 f"time use FeatureBenefit and Interference"
             )
         if self.most_active is not None and self.most_active < 1:
             raise ValueError(
-                f"CoOccurrence(most_active) must be a whole number >= 1, got {self.most_active!r}; "
-                f"leave it out for any number of features"
+                f"expected most_active as a whole number >= 1, got {self.most_active!r}; leave it "
+                f"out for any number of features"
             )
 
     @property
@@ -68,6 +68,15 @@ class CoOccurrence(Force):
     @property
     def drift_scale(self) -> float:
         return self.strength
+
+    def check_size(self, n: int) -> None:
+        """ValueError for n features that have more inputs than can be gone through."""
+        most = n if self.most_active is None else min(self.most_active, n)
+        if sum(math.comb(n, k) for k in range(1, most + 1)) > MOST_INPUTS:
+            raise ValueError(
+                f"expected at most {MOST_INPUTS:,} inputs, got those with up to {most} of {n} "
+                f"features on, which are more; choose a smaller most_active, such as 2"
+            )
 
     def omitted(self, n: int) -> float:
         """Share of the inputs of n features, the empty one aside, that `most_active` leaves out."""
@@ -106,6 +115,7 @@ class CoOccurrence(Force):
     def _inputs(self, W: Array) -> tuple[Array, Array]:
         """x : (inputs, n), and the chance of each over p."""
         xp = W.__array_namespace__()
+        self.check_size(W.shape[0])
         x, chance = _inputs(W.shape[0], self.p, self.most_active)
         return xp.asarray(x, dtype=W.dtype), xp.asarray(chance, dtype=W.dtype)
 
@@ -121,11 +131,6 @@ class CoOccurrence(Force):
 def _inputs(n: int, p: float, most_active: int | None) -> tuple[np.ndarray, np.ndarray]:
     most = n if most_active is None else min(most_active, n)
     number = sum(math.comb(n, k) for k in range(1, most + 1))
-    if number > MOST_INPUTS:
-        raise ValueError(
-            f"expected at most {MOST_INPUTS} inputs, got {number} of up to {most} of {n} features; "
-            f"give CoOccurrence a smaller most_active, such as 2"
-        )
     x = np.zeros((number, n))
     chance = np.empty(number)
     row = 0

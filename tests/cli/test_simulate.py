@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flow import Interference, Status, Trajectory, simulate
+from flow import CoOccurrence, Interference, Status, Trajectory, simulate
 from flow.analysis.superposition import alignment, geometry
 from flow.cli import report
 from flow.driver import memory
@@ -143,6 +143,11 @@ WRONG_FLAGS = [
     ["--mu", "-1"],
     ["--c-interference", "-1"],
     ["--leak", "-1"],
+    ["--co-occurrence", "1"],
+    ["--co-occurrence", "0.1", "--no-interference"],
+    ["--co-occurrence", "0.1", "--leak", "1"],
+    ["--co-occurrence", "0.1", "--n", "64"],
+    ["--most-active", "2"],
     ["--leak", "1", "--no-interference"],
     ["--leak", "1", "--noise", "normal", "--sigma", "0.1"],
     ["--threads", "0"],
@@ -644,3 +649,13 @@ def test_ctrl_c_saves_what_was_reached_and_exits_with_130(tmp_path):
     reached = Trajectory.load(tmp_path / "run.npz")
     assert reached.status is Status.INTERRUPTED
     assert b"Traceback" not in told
+
+
+def test_co_occurrence_takes_the_place_of_both_forces(tmp_path):
+    words = ["--n", "4", "--m", "6", "--co-occurrence", "0.1", "--most-active", "2", "--c", "4"]
+    about = run(tmp_path, *words)
+    assert [force["name"] for force in about.parameters["forces"]] == [
+        "CoOccurrence",
+        "Regularization",
+    ]
+    assert about.forces[0] == CoOccurrence(0.1, 4.0, most_active=2)
