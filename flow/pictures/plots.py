@@ -26,7 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from flow.analysis.states import is_polysemantic
+from flow.analysis.states import is_polysemantic, polysemantic_neurons
 from flow.pictures.law import Law
 from flow.results.files import written_aside
 from flow.results.film import Film
@@ -77,17 +77,18 @@ def single_run(traj: Trajectory, film: Film, law: Law | None) -> Figure:
 def comparison(
     runs: Mapping[str, Trajectory], films: Mapping[str, Film], laws: Mapping[str, Law | None]
 ) -> Figure:
-    """One row of panels per run: weights, norms, W at the end."""
+    """One row of panels per run: weights, norms, energies, W at the end."""
     with in_style():
-        figure = new_figure(11.0, 2.9 * len(runs) + 0.4)
-        rows = figure.subplots(len(runs), 3, squeeze=False)
+        figure = new_figure(14.5, 2.9 * len(runs) + 0.4)
+        rows = figure.subplots(len(runs), 4, squeeze=False)
         for k, (name, traj) in enumerate(runs.items()):
             label = "all forces" if name == "all" else name.replace("-", " ")
             draw_weights(rows[k, 0], films[name], traj.final, title=label, legend=k == 0)
             draw_norms(rows[k, 1], traj, laws[name], legend=k == 0)
-            draw_final(rows[k, 2], traj)
+            draw_energies(rows[k, 2], traj, legend=k == 0)
+            draw_final(rows[k, 3], traj)
             if k < len(runs) - 1:
-                for axis in rows[k, :2]:
+                for axis in rows[k, :3]:
                     axis.set_xlabel("")
         first = next(iter(runs.values()))
         figure.suptitle(_setting(first), fontsize=12, x=0.01, ha="left")
@@ -240,7 +241,7 @@ def draw_norms(
         axis.legend(loc="lower left")
 
 
-def draw_energies(axis: Axes, traj: Trajectory) -> None:
+def draw_energies(axis: Axes, traj: Trajectory, *, legend: bool = True) -> None:
     """Energy of every force over time, and their sum."""
     seen = traj.observables
     axis.plot(seen.times, _positive(seen.total_energy), color="0.8", lw=5.0, label="total")
@@ -253,7 +254,7 @@ def draw_energies(axis: Axes, traj: Trajectory) -> None:
     axis.set_ylim(bottom=max(1e-6 * top, axis.get_ylim()[0]))
     axis.set_ylabel("energy")
     axis.set_title("Energy of each force")
-    if seen.energy:
+    if seen.energy and legend:
         axis.legend(loc="lower left")
 
 
@@ -442,6 +443,7 @@ def write_figure(figure: Figure, path: Path) -> None:
 def write_animation(traj: Trajectory, film: Film, path: Path) -> None:
     """W as an image, in the order of its end, and the energies, through the run.
 
+    The number of polysemantic neurons is told where all features are in the film.
     A ``.gif``, or ``.mp4`` where ffmpeg is installed; written aside first, then renamed.
     """
     with in_style():
@@ -460,11 +462,15 @@ def write_animation(traj: Trajectory, film: Film, path: Path) -> None:
         )
 
         title = left.set_title("W")
+        whole = film.rows.size == traj.final.shape[0]
 
         def show(k: int) -> None:
             image.set_data(pooled(frames[k]))
             marker.set_xdata([max(film.times[k], right.get_xlim()[0])] * 2)
-            title.set_text(f"W at t = {film.times[k]:.3g}")
+            told = f"W at t = {film.times[k]:.3g}"
+            if whole:
+                told += f", {polysemantic_neurons(film.weights[k])} polysemantic neurons"
+            title.set_text(told)
 
         with written_aside(path) as file:
             if path.suffix.lower() == ".mp4":
