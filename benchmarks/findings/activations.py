@@ -22,7 +22,6 @@ Expected: 5 minutes on two cores, half of them for layer norm. Runs are kept and
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,13 +38,12 @@ from benchmarks.findings.training.runs import (
     Question,
     Run,
     Table,
-    gather,
+    answer,
     interval,
     pick,
     proximal,
     starts,
 )
-from benchmarks.tables import markdown
 from flow.analysis.pairs import collisions
 from flow.analysis.states import is_polysemantic
 from flow.training import TrainingTrajectory, train
@@ -177,8 +175,7 @@ def main(max_seconds: float = float("inf"), out: Path = QUESTION.file) -> None:
         max_seconds: begin no case after so much time; 0 prints what there is.
         out: JSON file; runs that it holds are not made again.
     """
-    runs = gather(QUESTION, out, until=time.perf_counter() + max_seconds)
-    print(f"\n{inspect.getdoc(table)}\n\n{markdown(*table(runs))}")
+    print(f"\n{answer(QUESTION, out, until=time.perf_counter() + max_seconds)}")
 
 
 if __name__ == "__main__":

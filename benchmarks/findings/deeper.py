@@ -41,7 +41,6 @@ Every run is kept and measured once; a measurement that was cut off goes on from
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import time
 from collections.abc import Iterator, Sequence
@@ -60,13 +59,13 @@ from benchmarks.findings.training.runs import (
     Question,
     Run,
     Table,
+    answer,
     gather,
     groups,
     interval,
     pick,
     starts,
 )
-from benchmarks.tables import markdown
 from flow.analysis.pairs import collisions
 from flow.analysis.states import AUTHORS_WINDOW, is_polysemantic, polysemantic_neurons
 from flow.training import TrainingTrajectory, train
@@ -291,8 +290,7 @@ def main(reduced: bool = False, max_seconds: float = float("inf"), out: Path = F
     """
     asked = replace(QUESTION, cases=REDUCED if reduced else WHOLE)
     gather(asked, out, until=time.perf_counter() + max_seconds)
-    columns, rows = table(gather(QUESTION, out, until=0.0))
-    print(f"\n{inspect.getdoc(table)}\n\n{markdown(columns, rows)}")
+    print(f"\n{answer(QUESTION, out, until=0.0)}")
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ class CoOccurrence(Force):
 
     def check_size(self, n: int) -> None:
         """ValueError for n features that have more inputs than can be gone through."""
-        most = n if self.most_active is None else min(self.most_active, n)
+        most = self._most(n)
         if sum(math.comb(n, k) for k in range(1, most + 1)) > MOST_INPUTS:
             raise ValueError(
                 f"expected at most {MOST_INPUTS:,} inputs, got those with up to {most} of {n} "
@@ -80,9 +80,11 @@ class CoOccurrence(Force):
 
     def omitted(self, n: int) -> float:
         """Share of the inputs of n features, the empty one aside, that `most_active` leaves out."""
-        most = n if self.most_active is None else min(self.most_active, n)
         chances = [math.comb(n, k) * self.p**k * (1 - self.p) ** (n - k) for k in range(n + 1)]
-        return math.fsum(chances[most + 1 :]) / math.fsum(chances[1:])
+        return math.fsum(chances[self._most(n) + 1 :]) / math.fsum(chances[1:])
+
+    def _most(self, n: int) -> int:
+        return n if self.most_active is None else min(self.most_active, n)
 
     def energy(self, W: Array) -> Array:
         xp = W.__array_namespace__()
@@ -115,8 +117,7 @@ class CoOccurrence(Force):
     def _inputs(self, W: Array) -> tuple[Array, Array]:
         """x : (inputs, n), and the chance of each over p."""
         xp = W.__array_namespace__()
-        self.check_size(W.shape[0])
-        x, chance = _inputs(W.shape[0], self.p, self.most_active)
+        x, chance = _inputs(self, W.shape[0])
         return xp.asarray(x, dtype=W.dtype), xp.asarray(chance, dtype=W.dtype)
 
     def _errors(self, W: Array) -> tuple[Array, Array]:
@@ -128,17 +129,14 @@ class CoOccurrence(Force):
 
 
 @cache
-def _inputs(n: int, p: float, most_active: int | None) -> tuple[np.ndarray, np.ndarray]:
-    most = n if most_active is None else min(most_active, n)
-    number = sum(math.comb(n, k) for k in range(1, most + 1))
-    x = np.zeros((number, n))
-    chance = np.empty(number)
-    row = 0
-    for k in range(1, most + 1):
-        for on in combinations(range(n), k):
-            x[row, list(on)] = 1.0
-            chance[row] = p ** (k - 1) * (1.0 - p) ** (n - k)
-            row += 1
+def _inputs(force: CoOccurrence, n: int) -> tuple[np.ndarray, np.ndarray]:
+    force.check_size(n)
+    on = [kept for k in range(1, force._most(n) + 1) for kept in combinations(range(n), k)]
+    x = np.zeros((len(on), n))
+    for row, kept in enumerate(on):
+        x[row, list(kept)] = 1.0
+    active = x.sum(axis=1)
+    chance = force.p ** (active - 1.0) * (1.0 - force.p) ** (n - active)
     x.setflags(write=False)
     chance.setflags(write=False)
     return x, chance

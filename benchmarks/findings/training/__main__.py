@@ -7,7 +7,6 @@ goes on from there. Delete a line of the file to measure its runs again.
 
 from __future__ import annotations
 
-import inspect
 import time
 from pathlib import Path
 from typing import Annotated
@@ -17,12 +16,11 @@ import tyro
 from benchmarks.findings.training.figure3 import FIGURE3
 from benchmarks.findings.training.order import ORDER
 from benchmarks.findings.training.rotated import ROTATED
-from benchmarks.findings.training.runs import gather
+from benchmarks.findings.training.runs import answer
 from benchmarks.findings.training.switches import SWITCHED
 from benchmarks.findings.training.together import TOGETHER
 from benchmarks.findings.training.untied import UNTIED
 from benchmarks.findings.training.winners import WINNERS
-from benchmarks.tables import markdown
 
 QUESTIONS = {
     "order": ORDER,
@@ -56,9 +54,7 @@ def main(
     for name in questions:
         question = QUESTIONS[name]
         file = question.file if folder is None else folder / question.file.name
-        columns, rows = question.table(gather(question, file, until=until))
-        caption = inspect.getdoc(question.table)
-        print(f"\n## {name}\n\n{caption}\n\n{markdown(columns, rows)}", flush=True)
+        print(f"\n## {name}\n\n{answer(question, file, until=until)}", flush=True)
 
 
 if __name__ == "__main__":

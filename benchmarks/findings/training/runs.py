@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.tables import provenance
+from benchmarks.tables import markdown, provenance
 from flow import gaussian_init
 from flow.analysis.states import AUTHORS_WINDOW, polysemantic_neurons
 from flow.analysis.statistics import mean_and_interval
@@ -74,6 +75,12 @@ def gather(question: Question, file: Path, *, until: float = float("inf")) -> li
         }
         write(file, kept)
     return [r for case in question.cases for r in kept.get(case.name, {"runs": []})["runs"]]
+
+
+def answer(question: Question, file: Path, *, until: float = float("inf")) -> str:
+    """The question's table in Markdown, below what it says, after :func:`gather`."""
+    columns, rows = question.table(gather(question, file, until=until))
+    return f"{inspect.getdoc(question.table)}\n\n{markdown(columns, rows)}"
 
 
 def write(file: Path, kept: dict[str, Any]) -> None:
