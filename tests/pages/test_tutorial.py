@@ -18,8 +18,10 @@ def kept(name):
 
 
 def printed(cells):
+    """What the cells printed, however many pieces the kernel sent it in."""
     text = [
-        "".join(out["text"]) for cell in cells for out in cell.get("outputs", []) if "text" in out
+        "".join("".join(out["text"]) for out in cell.get("outputs", []) if "text" in out)
+        for cell in cells
     ]
     return re.sub(r"[\d.]+ s,|residual [\d.e+-]+|t ≈ \d+", "…", "\n".join(text))
 
