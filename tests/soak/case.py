@@ -24,6 +24,8 @@ class Case:
     """What it is drawn from."""
     short: bool = False
     """Whether a case is to take seconds where it could take a minute."""
+    patience: float = 1.0
+    """What limits of time are multiplied by, for a machine that is slow or shared."""
     about: dict[str, Any] = field(default_factory=dict)
     """What was drawn, and numbers worth reading."""
     counts: Counter[str] = field(default_factory=Counter)

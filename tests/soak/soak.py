@@ -48,12 +48,12 @@ LONGEST = 400.0
 """Seconds after which a case hangs."""
 
 
-def make(seed: int, *, short: bool = False) -> dict[str, Any]:
+def make(seed: int, *, short: bool = False, patience: float = 1.0) -> dict[str, Any]:
     """The case of that number, made and checked."""
     rng = np.random.default_rng(seed)
     kinds = list(KINDS)
     kind = kinds[rng.choice(len(kinds), p=list(KINDS.values()))]
-    case = Case(seed, short, about={"kind": kind.__name__})
+    case = Case(seed, short, patience, about={"kind": kind.__name__})
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder, warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -67,7 +67,7 @@ def make(seed: int, *, short: bool = False) -> dict[str, Any]:
     return case.record()
 
 
-def serve(*, short: bool) -> None:
+def serve(*, short: bool, patience: float) -> None:
     """The loop of a worker: numbers in, records out. Nothing else may print to its stdout."""
     # Started in the background, Python ignores Ctrl-C, and so would the commands it interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -75,20 +75,22 @@ def serve(*, short: bool) -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for line in sys.stdin:
-        print(json.dumps(make(int(line), short=short)), file=answers, flush=True)
+        print(json.dumps(make(int(line), short=short, patience=patience)), file=answers, flush=True)
 
 
 class Soak:
     """Workers, what they found, and the clock."""
 
-    def __init__(self, minutes: float, seed: int, workers: int, log: Path | None) -> None:
+    def __init__(
+        self, minutes: float, seed: int, workers: int, log: Path | None, patience: float = 1.0
+    ) -> None:
         self.counts: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.faults: list[dict[str, Any]] = []
         self._deadline = time.monotonic() + 60.0 * minutes
         self._short = minutes <= 2.0
         self._next = seed * 10**6
-        self._workers, self._log = workers, log
+        self._workers, self._log, self._patience = workers, log, patience
         self._lock = threading.Lock()
 
     def run(self) -> None:
@@ -104,7 +106,7 @@ class Soak:
         while time.monotonic() < self._deadline:
             with self._lock:
                 seed, self._next = self._next, self._next + 1
-            answer = _ask(worker, seed)
+            answer = _ask(worker, seed, LONGEST * self._patience)
             if answer is None:
                 code = _end(worker)
                 answer = Case(seed, faults=[f"the worker died or hung: {code}"]).record()
@@ -114,7 +116,12 @@ class Soak:
         _end(worker)
 
     def _start(self) -> Any:
-        words = ["--serve", *(["--short"] if self._short else [])]
+        words = [
+            "--serve",
+            "--patience",
+            str(self._patience),
+            *(["--short"] if self._short else []),
+        ]
         return subprocess.Popen(
             [sys.executable, "-m", "tests.soak", *words],
             cwd=ROOT,
@@ -149,9 +156,9 @@ def _end(worker: Any) -> int:
     return int(worker.wait())
 
 
-def _ask(worker: Any, seed: int) -> dict[str, Any] | None:
+def _ask(worker: Any, seed: int, longest: float) -> dict[str, Any] | None:
     """The record of a case, None where the worker died or had to be killed."""
-    timer = threading.Timer(LONGEST, worker.kill)
+    timer = threading.Timer(longest, worker.kill)
     timer.start()
     try:
         worker.stdin.write(f"{seed}\n")
@@ -180,16 +187,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--log", type=Path, help="one line of JSON for each case, added to the end")
     parser.add_argument("--only", type=int, help="repeat the case of this number")
     parser.add_argument("--short", action="store_true", help="300 small runs instead of 2,000")
+    parser.add_argument("--patience", type=float, default=1.0, help="multiplies limits of time")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.serve:
-        serve(short=options.short)
+        serve(short=options.short, patience=options.patience)
         return 0
     if options.only is not None:
-        record = make(options.only, short=options.short)
+        record = make(options.only, short=options.short, patience=options.patience)
         print(json.dumps(record, indent=1))
         return int(bool(record["faults"]))
-    soak = Soak(options.minutes, options.seed, options.workers, options.log)
+    soak = Soak(options.minutes, options.seed, options.workers, options.log, options.patience)
     soak.run()
     print(soak.table())
     print(json.dumps({**soak.counts, "kinds": soak.kinds}))
