@@ -3,9 +3,8 @@ variance is that of the runs. θ depends on λ√m/c and, for m ≥ 2n, on ε = 
 it falls from 1, where features hardly meet, to 0.7 near ε = 6 and rises past 1 beyond, highest at
 m = n (hollow); at λ√m/c = 1 the slot law holds throughout.
 
-Runs of the count map; bars are 95 % intervals for θ and standard errors for variances. The curve of
-θ was seen after the runs and is not explained. Source: theory/README, section 4;
-theory.counting.tilted_slot_law.
+Runs of the count map; bars are 95 % intervals. The curve of θ was seen after the runs and is not
+explained. Source: theory/README, section 4; theory.counting.tilted_slot_law.
 """
 
 from __future__ import annotations
@@ -43,7 +42,8 @@ FAST = Parameters(n=(16, 32), m_over_n=(1, 2, 4), coupling=(0.1, 1.0, 3), shown=
 
 def compute(p: Parameters) -> Data:
     """θ with its interval, (n, m/n, λ√m/c, 3), NaN where it cannot be told; for every λ√m/c the
-    observed variance over the slot law's and over the tilted law's, with error, of all cells."""
+    observed variance over the slot law's and over the tilted law's, of all cells, with half of the
+    ratio's interval."""
     counts = defaultdict(list)
     for row in count_map.rows(p):
         near = np.flatnonzero(np.isclose(count_map.couplings(p), row["lam_sqrt_m_over_c"],
@@ -72,7 +72,7 @@ def compute(p: Parameters) -> Data:
             total = sum(weights)
             for k, values in enumerate(ratios):
                 mean = float(np.dot(weights, values)) / total
-                spread[j, k] = mean, mean * math.sqrt(2.0 / total)
+                spread[j, k] = mean, 1.96 * mean * math.sqrt(2.0 / total)
     return {
         "n": np.array(p.n), "m_over_n": np.array(p.m_over_n), "coupling": count_map.couplings(p),
         "shown": np.array(p.shown), "fewest": np.array(p.fewest), "theta": theta, "spread": spread,
@@ -113,11 +113,11 @@ def plot(data: Data) -> Figure:
     for k, (name, colour, marker) in enumerate(
         (("slot law", style.GREY, "s"), ("tilted slot law", style.BLUE, "o"))
     ):
-        mean, error = data["spread"][:, k].T
-        last.errorbar(data["coupling"] * 1.04 ** (2 * k - 1), mean, error, color=colour,
+        mean, half = data["spread"][:, k].T
+        last.errorbar(data["coupling"] * 1.04 ** (2 * k - 1), mean, half, color=colour,
                       marker=marker, ms=7, capsize=3, lw=1.2, label=name)  # fmt: skip
     last.set_xscale("log")
-    last.set_ylim(0.6, 1.25)
+    last.set_ylim(0.6, 1.3)
     last.set_xlabel("λ√m/c")
     last.set_ylabel("variance over a law's")
     last.set_title(

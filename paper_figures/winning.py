@@ -3,7 +3,7 @@
 constant; the curve is left, downwards, at m = n for small λ√m/c (crosses), and a little at m = 2n.
 Rings are sizes that were predicted before they were run.
 
-Mean ± standard error over runs: those of the count map, and those of
+Means ± 95 % intervals over runs: those of the count map, and those of
 benchmarks/findings/winning.json. Source: theory/README, section 4; theory.winning.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, NullFormatter
 
-from flow.analysis.statistics import standard_error
+from flow.analysis.statistics import mean_and_interval
 from paper_figures import count_map
 from paper_figures.tools import gallery, style
 from paper_figures.tools.cache import Data
@@ -41,8 +41,8 @@ FAST = Parameters(n=(8, 16), m_over_n=(1, 2, 4), coupling=(1.0, 1.0, 1), shown=(
 
 
 def compute(p: Parameters) -> Data:
-    """For every Λ, rows (n, m, ε, share, standard error): of the map, and predicted (with what was
-    said as a sixth column); and the closed form."""
+    """For every Λ, rows (n, m, ε, share, half of its 95 % interval): of the map, and predicted
+    (with what was said as a sixth column); and the closed form."""
     cells = defaultdict(list)
     for row in count_map.rows(p):
         if row["finished"] and row["n"] in p.n and row["m_over_n"] in p.m_over_n:
@@ -53,7 +53,7 @@ def compute(p: Parameters) -> Data:
     data: dict[str, np.ndarray] = {"shown": np.array(p.shown), "curve": curve}
     for k, coupling in enumerate(p.shown):
         data[f"map{k}"] = np.array([
-            [n, m, float(epsilon(n, m)), np.mean(values), standard_error(values)]
+            [n, m, float(epsilon(n, m)), *mean_and_interval(values)]
             for (found, n, m), values in sorted(cells.items()) if found == coupling
         ])  # fmt: skip
         data[f"law{k}"] = largest_wins(noise(curve, coupling))
@@ -66,7 +66,14 @@ def _predicted(p: Parameters, coupling: float) -> np.ndarray:
         return np.empty((0, 6))
     kept = json.loads((gallery.HERE.parent / p.files[1]).read_text())
     lines = [
-        [seen["n"], seen["m"], said["epsilon"], seen["share"], seen["share_error"], said["scaling"]]
+        [
+            seen["n"],
+            seen["m"],
+            said["epsilon"],
+            seen["share"],
+            float(style.half_width(seen["share_error"], seen["runs"])),
+            said["scaling"],
+        ]
         for said, seen in zip(kept["predicted"], kept["observed"], strict=True)
         if said["coupling"] == coupling
     ]
@@ -98,11 +105,11 @@ def plot(data: Data) -> Figure:
                 "ms": 11 if new else 7, "mew": 1.6 if new else 0.6,
                 "mfc": colour if filled else "none", "mec": "black" if filled else colour,
             }  # fmt: skip
-            eps, share, error = rows[:, 2], rows[:, 3], rows[:, 4]
+            eps, share, half = rows[:, 2], rows[:, 3], rows[:, 4]
             label = name if k == 0 or which == "map, m ≥ 2n" else None
-            top.errorbar(eps, 100 * share, 100 * error, label=label, **how)
+            top.errorbar(eps, 100 * share, 100 * half, label=label, **how)
             off = share - np.interp(np.log(eps), np.log(curve), law)
-            below.errorbar(eps, 100 * off, 100 * error, **how)
+            below.errorbar(eps, 100 * off, 100 * half, **how)
     for axis in axes:
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))

@@ -292,8 +292,8 @@ class SlotLaw(CountLaw):
 
     **Conjecture** (measured, not proved): losers of malign collisions relocate, and the end
     state looks like a uniformly random n-subset of the 2m (neuron, sign) slots. Whether it holds
-    depends on λ√m/c: at 1 the mean count is 0.98 ± 0.01 of this law's, at 0.05 and below it is
-    0.81 ± 0.01 of it (m ≥ 2n; standard errors). The distribution itself is exact combinatorics;
+    depends on λ√m/c: at 1 the mean count is 0.98 ± 0.02 of this law's, at 0.05 and below it is
+    0.81 ± 0.02 of it (m ≥ 2n). The distribution itself is exact combinatorics;
     geneticists know it as the law of Levene and Haldane (slots are alleles, neurons individuals).
 
     Computed in log space by its recurrence from the mode, so that n = 10⁶ is as good as n = 10:

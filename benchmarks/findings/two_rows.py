@@ -112,7 +112,8 @@ def main(
         found.append({"m": m, "runs": count, "A": a, "error": error})
         out.write_text(json.dumps({**provenance(), "rows": found}, indent=1) + "\n")
     print(markdown(["m", "runs", "A"], [
-        [str(row["m"]), str(row["runs"]), f"{row['A']:.3f} ± {row['error']:.3f}"] for row in found
+        [str(row["m"]), str(row["runs"]), f"{row['A']:.2f} ± {1.96 * row['error']:.2f}"]
+        for row in found
     ]))  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from flow.analysis.statistics import standard_error
 from flow.sweep.config import read_config
 from flow.sweep.results import load
 from paper_figures.tools import map_table
+from paper_figures.tools.style import half_width
 from theory.counting import fit_tilt, slot_mean, tilted_slot_law
 from theory.winning import epsilon, largest_wins, noise
 
@@ -139,7 +140,7 @@ def _order(item: tuple[tuple[int, int, float], Any]) -> tuple[float, int, int]:
 
 
 def table(kept: Mapping[str, Any]) -> str:
-    """Predictions beside what came of them; z in standard errors of both."""
+    """Predictions beside what came of them, ± 95 % intervals; z in standard errors of both."""
     columns = ["Λ", "n", "m", "ε", "runs", "largest wins", "scaling", "z", "closed form", "off",
                "polysemantic", "tilted", "z", "slot law"]  # fmt: skip
     lines = []
@@ -148,17 +149,22 @@ def table(kept: Mapping[str, Any]) -> str:
         tilted = said["polysemantic"]
         lines.append([
             said["coupling"], str(said["n"]), str(said["m"]), said["epsilon"], str(seen["runs"]),
-            f"{seen['share']:.3f} ± {seen['share_error']:.3f}", f"{said['scaling']:.3f}",
+            _shown(seen, "share", ".3f"), f"{said['scaling']:.3f}",
             f"{score(seen['share'], seen['share_error'], said['scaling'], said['error']):+.1f}",
             "-" if said["closed_form"] is None else f"{said['closed_form']:.3f}",
             "-" if said["closed_form"] is None else f"{seen['share'] - said['closed_form']:+.3f}",
-            f"{seen['polysemantic']:.3g} ± {seen['polysemantic_error']:.2g}",
+            _shown(seen, "polysemantic", ".2f"),
             "-" if tilted is None else f"{tilted:.3g}",
             "-" if tilted is None else
             f"{score(seen['polysemantic'], seen['polysemantic_error'], tilted):+.1f}",
             f"{float(slot_mean(said['n'], said['m'])):.3g}",
         ])  # fmt: skip
     return markdown(columns, lines)
+
+
+def _shown(seen: Mapping[str, Any], name: str, digits: str) -> str:
+    half = float(half_width(seen[f"{name}_error"], seen["runs"]))
+    return f"{seen[name]:{digits}} ± {half:{digits}}"
 
 
 def score(seen: float, error: float, said: float, uncertainty: float | None = None) -> float:
