@@ -9,6 +9,7 @@ canvas, without pyplot and its global state.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,11 @@ MOST_NODES, MOST_NUMBERS = 64, 64
 """Features that are all drawn as a graph; nodes on one side that have room for their numbers."""
 MOST_DOTS = 4
 """Non-zeros per row or column up to which a wide W is drawn as dots."""
+BEFORE_FIRST = 0.08
+"""How far to the left of the first time after it time 0 is drawn, as a share of all that is right
+of it on a logarithmic axis."""
+MOST_POWERS = 6
+"""Powers of ten that have room for their labels."""
 
 
 # Figures -----------------------------------------------------------------------------------------
@@ -181,7 +187,7 @@ def draw_weights(
     W_end : (n, m) of all features says which neurons are shared: a film of wide weights has some
     features alone.
     """
-    times, W = film.times, np.abs(film.weights)
+    times, W = _time_axis(axis, film.times), np.abs(film.weights)
     final = W[-1]
     shared_neurons = is_polysemantic(W_end)
     lines: dict[str, list[np.ndarray]] = {DYING: [], ALONE: [], SHARED: []}
@@ -203,7 +209,6 @@ def draw_weights(
             LineCollection(lines[colour], colors=colour, linewidths=width, linestyles=dashes)
         )
     axis.set_ylim(0.0, 1.05 * max(1.0, float(np.nanmax(W, initial=0.0))))
-    _time_axis(axis, times)
     axis.set_ylabel("size of weight |W|")
     some = f" of {len(features)} of {len(W_end)} features" if len(features) < len(W_end) else ""
     axis.set_title(f"Weights{some}" if title is None else title)
@@ -224,9 +229,9 @@ def draw_norms(
     """Means over features of non-zeros and ‖W_i‖₁, the law drawn through."""
     seen = traj.observables
     nonzeros, l1 = seen.nonzeros.mean(axis=1), seen.l1.mean(axis=1)
-    axis.plot(seen.times, _positive(nonzeros), color=SHARED, lw=3.0, label="non-zeros")
-    axis.plot(seen.times, _positive(l1), color=ALONE, lw=3.0, label=r"$\|W_i\|_1$")
-    _time_axis(axis, seen.times)
+    times = _time_axis(axis, seen.times)
+    axis.plot(times, _positive(nonzeros), color=SHARED, lw=3.0, label="non-zeros")
+    axis.plot(times, _positive(l1), color=ALONE, lw=3.0, label=r"$\|W_i\|_1$")
     axis.set_yscale("log")
     axis.set_ylim(0.5, 2.0 * traj.final.shape[1])
     if law is not None:
@@ -244,11 +249,11 @@ def draw_norms(
 def draw_energies(axis: Axes, traj: Trajectory, *, legend: bool = True) -> None:
     """Energy of every force over time, and their sum."""
     seen = traj.observables
-    axis.plot(seen.times, _positive(seen.total_energy), color="0.8", lw=5.0, label="total")
+    times = _time_axis(axis, seen.times)
+    axis.plot(times, _positive(seen.total_energy), color="0.8", lw=5.0, label="total")
     for name, values in seen.energy.items():
         label, colour, dashes = ENERGY_LINES.get(name, (name, "0.3", "-."))
-        axis.plot(seen.times, _positive(values), color=colour, ls=dashes, label=label)
-    _time_axis(axis, seen.times)
+        axis.plot(times, _positive(values), color=colour, ls=dashes, label=label)
     axis.set_yscale("log")
     top = float(np.max([1e-300, *(v.max() for v in seen.energy.values())], initial=0.0))
     axis.set_ylim(bottom=max(1e-6 * top, axis.get_ylim()[0]))
@@ -368,15 +373,28 @@ def _positive(values: np.ndarray) -> np.ndarray:
     return np.where(values > 0.0, values, np.nan)
 
 
-def _time_axis(axis: Axes, times: np.ndarray) -> None:
-    """Logarithmic where the run spans a decade or more; time 0 is then off the axis."""
+def _time_axis(axis: Axes, times: np.ndarray) -> np.ndarray:
+    """Make the axis of times, and return where on it each of them is.
+
+    It is logarithmic where the run spans a decade or more. Time 0 is then at its left end, which
+    is labelled 0, a little before the first time after it.
+    """
     positive = times[times > 0.0]
     axis.set_xlabel("flow time t")
-    if positive.size and positive[-1] >= 10.0 * positive[0]:
-        axis.set_xscale("log")
-        axis.set_xlim(positive[0], positive[-1])
-    elif times[-1] > times[0]:
-        axis.set_xlim(times[0], times[-1])
+    if not positive.size or positive[-1] < 10.0 * positive[0]:
+        if times[-1] > times[0]:
+            axis.set_xlim(times[0], times[-1])
+        return times
+    first, last = float(positive[0]), float(positive[-1])
+    left = first * (first / last) ** BEFORE_FIRST if positive.size < times.size else first
+    axis.set_xscale("log")
+    axis.set_xlim(left, last)
+    if left < first:
+        powers = np.arange(math.ceil(math.log10(first)), math.floor(math.log10(last)) + 1)
+        step = -(-powers.size // MOST_POWERS)
+        shown = powers[powers % step == 0]
+        axis.set_xticks([left, *10.0**shown], ["0", *(f"$10^{{{power}}}$" for power in shown)])
+    return np.maximum(times, left)
 
 
 def _setting(traj: Trajectory) -> str:
@@ -456,7 +474,7 @@ def write_animation(traj: Trajectory, film: Film, path: Path) -> None:
         left.set_xlabel("neurons, shared first")
         left.set_ylabel("features, by winner")
         draw_energies(right, traj)
-        marker = right.axvline(max(film.times[0], right.get_xlim()[0]), color="black", lw=1.2)
+        marker = right.axvline(right.get_xlim()[0], color="black", lw=1.2)
         chosen = np.unique(
             np.linspace(0, len(frames) - 1, min(FILM_FRAMES, len(frames))).round().astype(np.int64)
         )

@@ -91,7 +91,7 @@ def test_weights_are_drawn_as_they_were_in_the_colour_of_their_fate(
             k = [np.allclose(np.abs(film.weights[:, i, j]), line[:, 1], rtol=1e-6)
                  for i, j in zip(rows, columns, strict=True)]  # fmt: skip
             assert any(k)
-            np.testing.assert_array_equal(line[:, 0], film.times)
+            np.testing.assert_array_equal(line[1:, 0], film.times[1:])
     assert all(np.isnan(line[-1, 1]) or line[-1, 1] == 0.0 for line in lost)
 
 
@@ -100,7 +100,7 @@ def test_norms_and_energies_are_those_of_the_run(drawn):
     _, norms, energies, *_ = plots.single_run(traj, film, None).axes
     seen = traj.observables
     lines = {line.get_label(): line for line in norms.lines}
-    np.testing.assert_array_equal(lines["non-zeros"].get_xdata(), seen.times)
+    np.testing.assert_array_equal(lines["non-zeros"].get_xdata()[1:], seen.times[1:])
     np.testing.assert_array_equal(lines["non-zeros"].get_ydata(), seen.nonzeros.mean(axis=1))
     np.testing.assert_array_equal(lines[r"$\|W_i\|_1$"].get_ydata(), seen.l1.mean(axis=1))
     lines = {line.get_label(): line for line in energies.lines}
@@ -113,6 +113,26 @@ def test_norms_and_energies_are_those_of_the_run(drawn):
         lines["interference"].get_ydata()[positive], seen.energy["Interference"][positive]
     )
     np.testing.assert_allclose(lines["total"].get_ydata(), seen.total_energy)
+
+
+def test_the_start_is_at_the_left_end_of_a_logarithmic_axis_and_is_called_0(drawn):
+    traj, film = drawn
+    assert traj.times[0] == 0.0
+    for axis in plots.single_run(traj, film, None).axes[:3]:
+        assert axis.get_xscale() == "log"
+        left, right = axis.get_xlim()
+        tracks = [line.get_xdata() for line in axis.lines]
+        tracks += [line[:, 0] for some in axis.collections for line in some.get_segments()]
+        assert tracks
+        assert all(track[0] == left < track[1] for track in tracks)
+        assert max(track[-1] for track in tracks) == right
+        named = dict(
+            zip(
+                axis.get_xticks(), (tick.get_text() for tick in axis.get_xticklabels()), strict=True
+            )
+        )
+        assert named.pop(left) == "0"
+        assert all(name == f"$10^{{{np.log10(at):.0f}}}$" for at, name in named.items())
 
 
 def test_the_law_is_the_closed_form_and_says_that_interference_is_off(

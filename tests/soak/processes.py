@@ -237,7 +237,7 @@ def without_disk(case: Case, rng: np.random.Generator, folder: Path) -> None:
         return
     case.check(code == 2, f"exit code {code} with a disk that is {kind}: {said}")
     case.check(
-        len(errors) == 1 and errors[0].startswith("error: expected"),
+        len(errors) == 1 and errors[0].startswith(("error: expected", "error: --out: expected")),
         f"not one line with a disk that is {kind}: {said}",
     )
     if kind != "vanishing":
