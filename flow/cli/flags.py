@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
+from flow.cli.interruption import Interruptions
 from flow.defaults import DEGREES, NOISE_LAWS, split_noise_law
 from flow.version import __version__
 
@@ -32,9 +33,9 @@ class InputError(Exception):
 def exit_code(command: Callable[[list[str]], int], argv: Sequence[str] | None) -> int:
     """The exit code of a command line `argv` (default: this process's), its errors in one line.
 
-    2 for input that cannot be used, 128 + its number for a signal that ended it (130 after Ctrl-C),
-    else what `command` returns. ``--version`` is answered here. What the encoding of stdout does
-    not have is printed as "?".
+    2 for input that cannot be used, 128 + its number for a signal that asked it to end (130 after
+    Ctrl-C, 143 SIGTERM, 129 SIGHUP), else what `command` returns. ``--version`` is
+    answered here. What the encoding of stdout does not have is printed as "?".
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -43,9 +44,10 @@ def exit_code(command: Callable[[list[str]], int], argv: Sequence[str] | None) -
         if "--version" in words:
             print(f"incidental-flow {__version__}")
             return 0
-        code = command(words)
-        sys.stdout.flush()
-        return code
+        with Interruptions() as interruptions:
+            code = command(words)
+            sys.stdout.flush()
+        return code if interruptions.received is None else 128 + interruptions.received
     except InputError as error:
         return complain(error, 2)
     except BrokenPipeError:

@@ -1,7 +1,7 @@
 """The command line of sweeps: flags, what is said at the end.
 
 Exit codes: 0 when every run got where it was sent, 1 when some did not or the sweep could not go
-on, 2 for input that cannot be used, 130 after Ctrl-C.
+on, 2 for input that cannot be used, 130 after Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 """
 
 from __future__ import annotations

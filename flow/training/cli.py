@@ -1,7 +1,8 @@
 """The command line of training: flags, presets, what is said at the end.
 
 Exit codes are those of :mod:`flow.simulate`: 0 for a run that got where it was sent, 1 for one
-that did not, 2 for input that cannot be used, 130 after Ctrl-C.
+that did not, 2 for input that cannot be used, 130 after Ctrl-C, 143 SIGTERM, 129 SIGHUP: what was
+reached is then saved.
 """
 
 import math

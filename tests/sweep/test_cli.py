@@ -89,7 +89,10 @@ def test_a_report_that_nobody_reads_to_its_end_ends_quietly(done):
         assert reader.wait() == 0
 
 
-def test_ctrl_c_stops_with_a_sentence_and_the_same_command_goes_on(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "to"), [(signal.SIGINT, "group"), (signal.SIGTERM, "group"), (signal.SIGTERM, "one")]
+)
+def test_a_signal_stops_with_a_sentence_and_the_same_command_goes_on(tmp_path, number, to):
     (tmp_path / "g.toml").write_text("n = 24\nm = 48\nlam = 0.01\nseeds = 200\n")
     driver = subprocess.Popen(
         [sys.executable, "-m", "flow.sweep", "g.toml", "--workers", "2", "--progress"],
@@ -105,9 +108,12 @@ def test_ctrl_c_stops_with_a_sentence_and_the_same_command_goes_on(tmp_path):
     while not (file.exists() and any(row["finished"] for row in rows_or_none(file))):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.killpg(driver.pid, signal.SIGINT)
-    _, err = driver.communicate(timeout=20)
-    assert driver.returncode == 130, err
+    if to == "group":  # as a terminal and a scheduler send it
+        os.killpg(driver.pid, number)
+    else:
+        driver.send_signal(number)
+    _, err = driver.communicate(timeout=60)
+    assert driver.returncode == 128 + number, err
     assert err.splitlines()[-1].startswith("interrupted: ")
     assert "the same command goes on" in err
     assert "Traceback" not in err

@@ -1,17 +1,19 @@
 """``python -m flow.training``: flags, presets, files, exit codes, complaints."""
 
 import dataclasses
+import os
 import re
+import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from flow import Trajectory, gaussian_init
+from flow import Status, Trajectory, gaussian_init
 from flow.analysis.statistics import mean_and_interval
 from flow.cli.options import ProblemFlags
-from flow.training import TrainingTrajectory
+from flow.training import TrainingTrajectory, trainer
 from flow.training.cli import PRESETS, TrainOptions, main, training_of
 from flow.training.setup import (
     FIGURE_3,
@@ -256,3 +258,22 @@ def test_help_names_every_group(capsys):
 def test_help_comes_without_the_numerics():
     code = "import sys, flow.training.cli; assert not {'numpy', 'jax'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_training_and_what_was_reached_is_saved(number, tmp_path, monkeypatch):
+    class Impatient(trainer.tqdm):
+        def update(self, n=1):
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(trainer, "tqdm", Impatient)
+    monkeypatch.setattr(trainer, "CALL_WORK", 1.0)  # a call of the compiled loop for every step
+    out = tmp_path / "run.npz"
+    assert main([*SMALL, "--record-every", "5", "--out", str(out)]) == 128 + number
+    run = Trajectory.load(out)
+    assert run.status is Status.INTERRUPTED
+    monkeypatch.undo()
+    done = run.stats["accepted"]
+    assert 0 < done < 30
+    assert main([*SMALL[:4], "--steps", str(done), "--out", str(tmp_path / "whole.npz")]) == 0
+    np.testing.assert_array_equal(run.final, Trajectory.load(tmp_path / "whole.npz").final)
