@@ -372,7 +372,7 @@ def expect(
     """:class:`Expectations` for NumPy and JAX arrays, block by block: see :class:`Evaluate`."""
     xp = W.__array_namespace__()
     parts = []
-    for rows in blocks(*g.shape, W.shape[1], distribution, accuracy):
+    for rows in blocks(g.shape[0], g.shape[1], W.shape[1], distribution, accuracy):
         outputs = Outputs(W[rows], g[rows], sigma, distribution, accuracy)
         gradient = xp.zeros_like(W[rows])
         if on_square:

@@ -86,12 +86,14 @@ class NoisyFeatureBenefit(Force):
         xp = W.__array_namespace__()
         return 0.5 * self.strength * (1.0 + self.sigma * xp.sqrt(xp.max(squared_norms(W))))
 
-    def _switched_off(self, W: Array, evaluate: Evaluate, **wanted: float) -> Expectations:
+    def _switched_off(
+        self, W: Array, evaluate: Evaluate, on_square: float = 0.0, on_mean: float = 0.0
+    ) -> Expectations:
         """What outputs are at −‖W_i‖²."""
         squared = squared_norms(W)[:, None]
         one = W.__array_namespace__().ones_like(squared)
         noise = (self.sigma, self.distribution, self.accuracy)
-        return evaluate(W, -squared, one, *noise, **wanted)
+        return evaluate(W, -squared, one, *noise, on_square, on_mean)
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,10 @@ class NoisyInterference(Force):
         top = xp.linalg.eigvalsh(W @ W.T)[-1]
         return self.strength * (2.0 * top + n * self.sigma**2 + on)
 
-    def _others(self, W: Array, evaluate: Evaluate, **wanted: float) -> tuple[Array, Expectations]:
+    def _others(
+        self, W: Array, evaluate: Evaluate, on_square: float = 0.0
+    ) -> tuple[Array, Expectations]:
         """A mask (n, n) of the inputs i ≠ j, and what outputs j are at G_ij."""
         other = 1.0 - W.__array_namespace__().eye(W.shape[0], dtype=W.dtype)
         noise = (self.sigma, self.distribution, self.accuracy)
-        return other, evaluate(W, W @ W.T, other, *noise, **wanted)
+        return other, evaluate(W, W @ W.T, other, *noise, on_square)

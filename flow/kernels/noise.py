@@ -63,11 +63,12 @@ def _normal(t: float) -> tuple[float, float]:
     k = int(_CELLS * (t + _FARTHEST) + 0.5)
     d = t - (k / _CELLS - _FARTHEST)
     a = _table[k]
-    Phi = a[0] + d * (
-        a[1] + d * (a[2] + d * (a[3] + d * (a[4] + d * (a[5] + d * (a[6] + d * a[7])))))
-    )
-    phi = a[1] + d * (2.0 * a[2] + d * (3.0 * a[3] + d * (4.0 * a[4] + d * (5.0 * a[5] + d * (
-        6.0 * a[6] + d * 7.0 * a[7])))))  # fmt: skip
+    Phi = a[_DEGREE]
+    phi = _DEGREE * a[_DEGREE]  # by its derivative
+    for j in range(_DEGREE - 1, 0, -1):
+        Phi = Phi * d + a[j]
+        phi = phi * d + j * a[j]
+    Phi = Phi * d + a[0]
     return Phi, phi
 
 
@@ -89,9 +90,9 @@ def _turn_waves(cosine, sine, turn_cosine, turn_sine):
 
 
 @kernel(forceinline=True)
-def _next_waves(steps, x, at, width, cosine, sine, turn_cosine, turn_sine):
+def _next_waves(turns, x, at, width, cosine, sine, turn_cosine, turn_sine):
     """From the waves at the node before, or anew, those at node `at`."""
-    if steps % ANCHOR == 0:
+    if turns % ANCHOR == 0:
         if at == width:
             cosine[:], sine[:] = turn_cosine, turn_sine
         else:
@@ -224,10 +225,9 @@ def _transform_row(
         cosine[:count], cosine[count:], sine[:count], sine[count:],
     )  # fmt: skip
     for offset in range(panel):
-        steps = 0
         for k in range(offset, u.size, panel):
-            _next_waves(steps, x, u[k], width, cosine, sine, turn_cosine, turn_sine)
-            steps += 1
+            turns = (k - offset) // panel
+            _next_waves(turns, x, u[k], width, cosine, sine, turn_cosine, turn_sine)
             fixed = 1.0
             if count > 0:
                 fixed = _transform(law, polynomial, root, top, u[k], cosine_top, sine_top)
@@ -241,10 +241,9 @@ def _sum_waves(x, u, missing, panel, width, waves, by_sine, by_cosine, sums, sin
     cosine, sine, turn_cosine, turn_sine = waves
     square, mean, probability = sums
     for offset in range(panel):
-        steps = 0
         for k in range(offset, u.size, panel):
-            _next_waves(steps, x, u[k], width, cosine, sine, turn_cosine, turn_sine)
-            steps += 1
+            turns = (k - offset) // panel
+            _next_waves(turns, x, u[k], width, cosine, sine, turn_cosine, turn_sine)
             on_probability = missing[k] / u[k]
             on_mean = on_probability / u[k]
             sines[k], cosines[k] = _add_waves(
@@ -265,10 +264,9 @@ def _turn_row(
         cosine[:count], cosine[count:], sine[:count], sine[count:],
     )  # fmt: skip
     for offset in range(panel):
-        steps = 0
         for k in range(offset, u.size, panel):
-            _next_waves(steps, x, u[k], width, cosine, sine, turn_cosine, turn_sine)
-            steps += 1
+            turns = (k - offset) // panel
+            _next_waves(turns, x, u[k], width, cosine, sine, turn_cosine, turn_sine)
             if count > 0:
                 _add_slopes(
                     law, polynomial, root, top, u[k], cosine_top, sine_top, on_top[k], turn_top
@@ -311,8 +309,8 @@ def _closed_form(x, atoms, share, tiny, weight, on_square, on_mean, f, e, p, alo
 
 @kernel
 def _outputs_of(
-    j, W, g, weight, sigma, law, polynomial, root, u, du, panel, width, reach, tail, tiny, on_square,
-    on_mean, square, mean, probability, gradient,
+    j, W, g, weight, sigma, law, polynomial, root, u, du, panel, width, reach, tail, tiny,
+    on_square, on_mean, square, mean, probability, gradient,
 ):  # fmt: skip
     m, q = W.shape[1], g.shape[1]
     row = W[j].astype(np.float64)
