@@ -276,35 +276,42 @@ def _turn_row(
             )
 
 
+@kernel(forceinline=True, fastmath={"reassoc", "contract"})
+def _add_atom(y, share, Phi, phi, weight, f, e, p):
+    """Add an atom's share to f, e and p, each (q,), in units of s; returns sums over q of
+    weight·ramp, weight·Φ and weight·φ."""
+    ramps = 0.0
+    above = 0.0
+    densities = 0.0
+    for i in range(y.size):
+        ramp = y[i] * Phi[i] + share * phi[i]
+        f[i] += y[i] * ramp + share * share * Phi[i]
+        e[i] += ramp
+        p[i] += Phi[i]
+        ramps += weight[i] * ramp
+        above += weight[i] * Phi[i]
+        densities += weight[i] * phi[i]
+    return ramps, above, densities
+
+
 @kernel
 def _closed_form(x, atoms, share, tiny, weight, on_square, on_mean, f, e, p, along):
-    """f, e, p : (q,) with all but the atoms normal, in units of s; along : (atoms,), where f and e
-    move with an atom; returns how they move with `share`, over `share`."""
-    size = atoms.size
-    Phi, phi, y = np.empty((3, size))
+    """f, e, p : (q,), zero before, with all but the atoms normal, in units of s; along : (atoms,),
+    where f and e move with an atom; returns how they move with `share`, over `share`."""
+    y, Phi, phi = np.empty((3, x.size))
     narrow = 0.0
-    for i in range(x.size):
-        for b in range(size):
-            y[b] = x[i] + atoms[b]
-            Phi[b], phi[b] = _normal(y[b] / max(share, 1e-12 * abs(y[b]) + tiny))
-        squares = 0.0
-        ramps = 0.0
-        both = 0.0
-        densities = 0.0
-        for b in range(size):
-            ramp = y[b] * Phi[b] + share * phi[b]
-            squares += y[b] * ramp
-            ramps += ramp
-            both += Phi[b]
-            densities += phi[b]
-            along[b] += weight[i] * (2.0 * on_square * ramp + on_mean * Phi[b])
-        f[i] = (squares + share * share * both) / size
-        e[i] = ramps / size
-        p[i] = both / size
-        narrow += weight[i] * 2.0 * on_square * both
+    for b in range(atoms.size):
+        for i in range(x.size):
+            y[i] = x[i] + atoms[b]
+            Phi[i], phi[i] = _normal(y[i] / max(share, 1e-12 * abs(y[i]) + tiny))
+        ramps, above, densities = _add_atom(y, share, Phi, phi, weight, f, e, p)
+        along[b] = (2.0 * on_square * ramps + on_mean * above) / atoms.size
+        narrow += 2.0 * on_square * above
         if share > 0.0:
-            narrow += weight[i] * on_mean * densities / share
-    return narrow / size
+            narrow += on_mean * densities / share
+    for mean in (f, e, p):
+        mean /= atoms.size
+    return narrow / atoms.size
 
 
 @kernel
@@ -329,8 +336,8 @@ def _outputs_of(
             atoms[b] += signs[b, c] * theta[c]
 
     x = g[j] / s
-    f, e, p = np.empty((3, q))
-    along = np.zeros(atoms.size)
+    f, e, p = np.zeros((3, q))
+    along = np.empty(atoms.size)
     narrow = _closed_form(
         x, atoms, share, tiny, weight[j], on_square * s, on_mean, f, e, p, along
     )  # fmt: skip
@@ -339,7 +346,7 @@ def _outputs_of(
     for c in range(count):
         turn[c] = 0.0
         for b in range(atoms.size):
-            turn[c] += signs[b, c] * along[b] / atoms.size
+            turn[c] += signs[b, c] * along[b]
 
     # Of a law without a tail, nothing is left out beyond reach.
     seen = np.empty(q, np.int64)
