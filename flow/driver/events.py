@@ -16,6 +16,8 @@ from flow.integrators.schemes import Proposal
 from flow.kernels import events as event_kernels
 from flow.results.events import Events, OverlapEvents, WeightEvents
 
+_NO_COLUMNS = np.empty(0, np.int32)
+
 
 class EventRecorder:
     """Watches the accepted steps of a run.
@@ -52,40 +54,30 @@ class EventRecorder:
             self._add_overlaps(t0, t1, state, proposal)
 
     def _add_weights(self, t0: float, t1: float, state: State, proposal: Proposal) -> None:
-        layout, slots, h = state.layout, self._slots, t1 - t0
+        layout, slots = state.layout, self._slots
         # Some backends keep them elsewhere until they are looked at.
         before, after = np.asarray(state.W), np.asarray(proposal.W)
         counts = np.empty((2, layout.n), np.int64)
         event_kernels.count_changes(layout.start, before, after, counts)
-        total = int(counts.sum())
+        ends = np.cumsum(counts).reshape(counts.shape)
+        died, total = (int(end) for end in ends[:, -1])
         if total == 0:
             return
-        C_before, C_after = np.asarray(state.C), np.asarray(proposal.C)
-        ends = np.cumsum(counts).reshape(counts.shape)
-        entry, delay = np.empty(total, np.int64), np.empty(total)
+        row, neuron = np.empty((2, total), np.int64)
+        time, value, force = np.empty((3, total))
         event_kernels.write_changes(
-            layout.start, before, after, C_before, C_after,
-            0.5 * (state.coupling.radial + proposal.coupling.radial), h,
-            slots.growth_constant, slots.growth_quadratic, slots.l1, ends - counts, entry, delay,
+            layout.start, _NO_COLUMNS if layout.column is None else layout.column, layout.neurons,
+            before, after, np.asarray(state.C), np.asarray(proposal.C),
+            0.5 * (state.coupling.radial + proposal.coupling.radial), t0, t1,
+            slots.growth_constant, slots.growth_quadratic, slots.l1, counts, ends - counts,
+            time, row, neuron, value, force,
         )  # fmt: skip
-        died = int(ends[event_kernels.EXTINCTION, -1])
-        row = np.searchsorted(layout.start, entry, side="right") - 1
-        position = entry - layout.start[row] if layout.column is None else layout.column[entry]
-        for log, W, part in (
-            (self._extinctions, before, slice(died)),
-            (self._revivals, after, slice(died, total)),
+        columns = (time, row, neuron, value, force, np.full(total, t1 - t0))
+        for log, part in (
+            (self._extinctions, slice(died)),
+            (self._revivals, slice(died, total)),
         ):
-            e = entry[part]
-            log.append(
-                (
-                    _within(t0, t1, delay[part]),
-                    row[part],
-                    layout.neurons[position[part]],
-                    W[e].astype(float),
-                    -C_after[e].astype(float),
-                    np.full(e.size, h),
-                )
-            )
+            log.append(_sorted(*(column[part] for column in columns)))
 
     def _add_overlaps(self, t0: float, t1: float, state: State, proposal: Proposal) -> None:
         before, after = self._G, _overlaps(state, proposal.W)
@@ -93,17 +85,17 @@ class EventRecorder:
         g0, g1 = before[first, second], after[first, second]
         signs = [np.sign(g).astype(np.int64) for g in (g0, g1)]
         time = _within(t0, t1, (t1 - t0) * g0 / (g0 - g1))
-        self._signs.append((time, first, second, *signs, np.full(g0.size, t1 - t0)))
+        self._signs.append(_sorted(time, first, second, *signs, np.full(g0.size, t1 - t0)))
         self._G = after
 
     def collect(self) -> Events:
-        """The log, sorted by time (a stable sort: events of one time stay in row order)."""
+        """The log, sorted by time; events of one time stay in row order."""
         return Events(
             weights_logged=self._weights,
             overlaps_logged=self._overlaps,
-            extinctions=_sorted(WeightEvents, self._extinctions),
-            revivals=_sorted(WeightEvents, self._revivals),
-            overlaps=_sorted(OverlapEvents, self._signs),
+            extinctions=_joined(WeightEvents, self._extinctions),
+            revivals=_joined(WeightEvents, self._revivals),
+            overlaps=_joined(OverlapEvents, self._signs),
         )
 
 
@@ -118,16 +110,20 @@ def exact_events(flow: ExactFlow, W0: np.ndarray, t_start: float, t_end: float) 
     row, neuron = np.nonzero((W0 != 0.0) & (time <= t_end))
     value = W0[row, neuron].astype(float)
     none = np.zeros(row.size)
-    log = [(time[row, neuron], row, neuron, value, none, none)]
-    return Events(weights_logged=True, extinctions=_sorted(WeightEvents, log))
+    log = _sorted(time[row, neuron], row, neuron, value, none, none)
+    return Events(weights_logged=True, extinctions=WeightEvents(*log))
 
 
-def _sorted(kind: type, log: Sequence[tuple[np.ndarray, ...]]) -> Any:
-    if not log:
-        return kind()
-    columns = [np.concatenate(column) for column in zip(*log, strict=True)]
-    order = np.argsort(columns[0], kind="stable")
-    return kind(*(column[order] for column in columns))
+def _sorted(time: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Columns of one step, (events,) each, by time; events of one time stay as they are."""
+    order = np.argsort(time)
+    event_kernels.sort_ties(time, order)
+    return tuple(column[order] for column in (time, *others))
+
+
+def _joined(kind: type, log: Sequence[tuple[np.ndarray, ...]]) -> Any:
+    """The log of all steps, each of which ends before the next one has events."""
+    return kind(*(np.concatenate(column) for column in zip(*log, strict=True)))
 
 
 def _overlaps(state: State, W: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from flow.forces import Force, Summary
+from flow.integrators.noise import energy_of
 from flow.kernels.rows import RowSums
 from flow.results.observables import Observables
 
@@ -30,7 +31,7 @@ class Recorder:
         for force in self._forces:
             energy = force.energy_from(summary)
             if energy is None:
-                energy = float(force.energy(state.dense(self.m)))
+                energy = energy_of(force, state.dense(self.m))
             energies.append(energy)
         self._times.append(t)
         self._sums.append(sums)

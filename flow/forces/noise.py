@@ -18,7 +18,8 @@ error in f is at most `accuracy`·s² where truncation decides: envelope(U)/(πU
 node U. It is worst for bipolar noise, whose f has kinks in its slope (error of e up to
 √accuracy·s/2 at a kink of an otherwise sparse row; 1e-5 s and less on rows that are spread).
 
-Everything here reads NumPy and JAX arrays alike.
+Everything here reads NumPy and JAX arrays alike. Runs on NumPy arrays have the same from kernels
+(flow/kernels/noise.py).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import import_module
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -39,6 +40,8 @@ Array = Any
 
 ENUMERATED = 4
 """Weights of a row whose bipolar noise is summed over sign by sign."""
+PANEL = 16
+"""Nodes of a Gauss–Legendre panel."""
 BLOCK = 2**18
 """Rows are treated together while their arrays have up to so many entries (second cache)."""
 
@@ -90,7 +93,7 @@ def _laplace(xp: Any, theta: Array) -> tuple[Array, Array]:
 
 def _student(df: int) -> Callable[[Any, Array], tuple[Array, Array]]:
     """e^(−y) times a polynomial in y = √(ν−2)|θ|: the Bessel function K_{ν/2} for odd ν."""
-    root, polynomial = math.sqrt(df - 2.0), _bessel_polynomial((df - 1) // 2)
+    root, polynomial = math.sqrt(df - 2.0), bessel_polynomial((df - 1) // 2)
     lower = [k * a for k, a in enumerate(polynomial)][1:]
 
     def transform(xp: Any, theta: Array) -> tuple[Array, Array]:
@@ -102,7 +105,7 @@ def _student(df: int) -> Callable[[Any, Array], tuple[Array, Array]]:
     return transform
 
 
-def _bessel_polynomial(k: int) -> list[float]:
+def bessel_polynomial(k: int) -> list[float]:
     """Coefficients, ascending, of y^(k+½) K_{k+½}(y) e^y, constant term one."""
     constant = math.factorial(2 * k) / (math.factorial(k) * 2**k)
     return [
@@ -161,6 +164,9 @@ class Nodes(NamedTuple):
     u: np.ndarray
     weight: np.ndarray
     reach: float
+    panel: int
+    """Nodes after which they repeat: u[k + panel] = u[k] + width."""
+    width: float
 
 
 @lru_cache
@@ -174,19 +180,20 @@ def nodes(distribution: str, accuracy: float) -> Nodes:
     reach = chosen.reach(accuracy)
     step = math.pi / reach
     if distribution == "normal":
-        return Nodes(np.zeros(0), np.zeros(0), reach)
+        return Nodes(np.zeros(0), np.zeros(0), reach, 1, step)
     last = 1.0
     while max(chosen.envelope(last), math.exp(-0.5 * last**2)) > math.pi * accuracy * last**2:
         last *= 1.02
     if math.isinf(chosen.tail):
         u = step * np.arange(1, math.ceil(last / step) + 1)
-        return Nodes(u, np.full(u.size, step), reach)
-    x, w = np.polynomial.legendre.leggauss(16)
+        return Nodes(u, np.full(u.size, step), reach, 1, step)
+    x, w = np.polynomial.legendre.leggauss(PANEL)
     panels = math.ceil(last * reach / 18.0)
     edges = np.linspace(0.0, last, panels + 1)
     half = 0.5 * (edges[1] - edges[0])
     middle = 0.5 * (edges[1:] + edges[:-1])
-    return Nodes((middle[:, None] + half * x).ravel(), np.tile(half * w, panels), reach)
+    u, weight = (middle[:, None] + half * x).ravel(), np.tile(half * w, panels)
+    return Nodes(u, weight, reach, PANEL, float(edges[1] - edges[0]))
 
 
 # Expectations ------------------------------------------------------------------------------------
@@ -319,6 +326,61 @@ class Outputs:
 
 _SPECIAL = {"numpy": "scipy.special", "jax.numpy": "jax.scipy.special"}
 """Where the normal distribution function is for the arrays of a namespace."""
+
+
+class Expectations(NamedTuple):
+    """f, e and p of some outputs, each (n, q), and what their rows change in them."""
+
+    square: Array
+    mean: Array
+    probability: Array
+    gradient: Array
+    """(n, m), Σ_q weight (a ∂f/∂W_j + b ∂e/∂W_j) at fixed g."""
+
+
+class Evaluate(Protocol):
+    """Whatever evaluates them: :func:`expect`, or kernels that do the same."""
+
+    def __call__(
+        self,
+        W: Array,
+        g: Array,
+        weight: Array,
+        sigma: float,
+        distribution: str,
+        accuracy: float,
+        on_square: float = 0.0,
+        on_mean: float = 0.0,
+    ) -> Expectations:
+        """:class:`Expectations` of the rows of W : (n, m) at g : (n, q).
+
+        weight : (n, q), without which the gradient leaves out what it is zero for. on_square,
+        on_mean : a and b; at zero for both the gradient is not computed.
+        """
+
+
+def expect(
+    W: Array,
+    g: Array,
+    weight: Array,
+    sigma: float,
+    distribution: str,
+    accuracy: float,
+    on_square: float = 0.0,
+    on_mean: float = 0.0,
+) -> Expectations:
+    """:class:`Expectations` for NumPy and JAX arrays, block by block: see :class:`Evaluate`."""
+    xp = W.__array_namespace__()
+    parts = []
+    for rows in blocks(g.shape[0], g.shape[1], W.shape[1], distribution, accuracy):
+        outputs = Outputs(W[rows], g[rows], sigma, distribution, accuracy)
+        gradient = xp.zeros_like(W[rows])
+        if on_square:
+            gradient = gradient + outputs.square_gradient(on_square * weight[rows])
+        if on_mean:
+            gradient = gradient + outputs.mean_gradient(on_mean * weight[rows])
+        parts.append((outputs.square(), outputs.mean(), outputs.probability(), gradient))
+    return Expectations(*(xp.concat(part) for part in zip(*parts, strict=True)))
 
 
 def blocks(n: int, q: int, m: int, distribution: str, accuracy: float) -> Iterator[slice]:

@@ -9,14 +9,13 @@ appendix C; theory/README, section 6.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from flow.forces.base import Array, Force, Growth, check_strength, rectified_gram, squared_norms
 from flow.forces.feature_benefit import FeatureBenefit
 from flow.forces.interference import Interference
-from flow.forces.noise import Outputs, blocks, law
+from flow.forces.noise import Evaluate, Expectations, expect, law
 
 
 def _check_noise(force: Force, sigma: float, distribution: str, accuracy: float) -> None:
@@ -68,38 +67,33 @@ class NoisyFeatureBenefit(Force):
     def drift_scale(self) -> float:
         return self.strength
 
-    def energy(self, W: Array) -> Array:
+    def energy(self, W: Array, evaluate: Evaluate = expect) -> Array:
         squared = squared_norms(W)
         always_on = (1.0 - squared) ** 2 + self.sigma**2 * squared
-        off = sum((2.0 * off.mean() + off.square()).sum() for _, off in self._switched_off(W))
-        return 0.25 * self.strength * (always_on.sum() - off)
+        off = self._switched_off(W, evaluate)
+        return 0.25 * self.strength * (always_on.sum() - (2.0 * off.mean + off.square).sum())
 
     def rate(self, W: Array) -> Array:
         pull = 1.0 - 0.5 * self.sigma**2 - squared_norms(W)
         return self.strength * pull[:, None] * W + self.drift(W)
 
-    def drift(self, W: Array) -> Array:
-        xp = W.__array_namespace__()
-        drift = []
-        for rows, off in self._switched_off(W):
-            one = xp.ones((rows.stop - rows.start, 1), dtype=W.dtype)
-            turn = 2.0 * off.mean_gradient(one) + off.square_gradient(one)
-            drift.append(turn - 4.0 * (off.probability() + off.mean()) * W[rows])
-        return 0.25 * self.strength * xp.concat(drift)
+    def drift(self, W: Array, evaluate: Evaluate = expect) -> Array:
+        off = self._switched_off(W, evaluate, on_square=1.0, on_mean=2.0)
+        return 0.25 * self.strength * (off.gradient - 4.0 * (off.probability + off.mean) * W)
 
     def stiffness(self, W: Array) -> Array:
         """c(1 + s)/2, s = σ max ‖W_i‖: switching off adds c(p + e) at most, p ≤ 1/2, e ≤ s/2."""
         xp = W.__array_namespace__()
         return 0.5 * self.strength * (1.0 + self.sigma * xp.sqrt(xp.max(squared_norms(W))))
 
-    def _switched_off(self, W: Array) -> Iterator[tuple[slice, Outputs]]:
-        """Blocks of rows with their outputs at −‖W_i‖²."""
+    def _switched_off(
+        self, W: Array, evaluate: Evaluate, on_square: float = 0.0, on_mean: float = 0.0
+    ) -> Expectations:
+        """What outputs are at −‖W_i‖²."""
         squared = squared_norms(W)[:, None]
-        for rows in blocks(W.shape[0], 1, W.shape[1], self.distribution, self.accuracy):
-            yield (
-                rows,
-                Outputs(W[rows], -squared[rows], self.sigma, self.distribution, self.accuracy),
-            )
+        one = W.__array_namespace__().ones_like(squared)
+        noise = (self.sigma, self.distribution, self.accuracy)
+        return evaluate(W, -squared, one, *noise, on_square, on_mean)
 
 
 @dataclass(frozen=True)
@@ -136,21 +130,17 @@ class NoisyInterference(Force):
     def drift_scale(self) -> float:
         return self.strength
 
-    def energy(self, W: Array) -> Array:
-        total = sum((other * outputs.square()).sum() for other, outputs in self._outputs(W))
-        return 0.25 * self.strength * total
+    def energy(self, W: Array, evaluate: Evaluate = expect) -> Array:
+        other, outputs = self._others(W, evaluate)
+        return 0.25 * self.strength * (other * outputs.square).sum()
 
     def rate(self, W: Array) -> Array:
         return self.drift(W)
 
-    def drift(self, W: Array) -> Array:
-        xp = W.__array_namespace__()
-        means, turns = [], []
-        for other, outputs in self._outputs(W):
-            means.append(other * outputs.mean())
-            turns.append(outputs.square_gradient(other))
-        slopes = 2.0 * xp.concat(means)
-        return -0.25 * self.strength * ((slopes + slopes.T) @ W + xp.concat(turns))
+    def drift(self, W: Array, evaluate: Evaluate = expect) -> Array:
+        other, outputs = self._others(W, evaluate, on_square=1.0)
+        slopes = 2.0 * other * outputs.mean
+        return -0.25 * self.strength * ((slopes + slopes.T) @ W + outputs.gradient)
 
     def stiffness(self, W: Array) -> Array:
         """c [2 λ_max(G) + nσ² + max_i Σ_{j≠i} (e_ij + e_ji)/2] with e_ij ≤ ReLU(G_ij) + s_j/2.
@@ -164,10 +154,10 @@ class NoisyInterference(Force):
         top = xp.linalg.eigvalsh(W @ W.T)[-1]
         return self.strength * (2.0 * top + n * self.sigma**2 + on)
 
-    def _outputs(self, W: Array) -> Iterator[tuple[Array, Outputs]]:
-        """Blocks of rows with their outputs at G_ij, and a mask (r, n) of the inputs i ≠ j."""
-        xp, n = W.__array_namespace__(), W.shape[0]
-        other = 1.0 - xp.eye(n, dtype=W.dtype)
-        for rows in blocks(n, n, W.shape[1], self.distribution, self.accuracy):
-            G = W[rows] @ W.T
-            yield other[rows], Outputs(W[rows], G, self.sigma, self.distribution, self.accuracy)
+    def _others(
+        self, W: Array, evaluate: Evaluate, on_square: float = 0.0
+    ) -> tuple[Array, Expectations]:
+        """A mask (n, n) of the inputs i ≠ j, and what outputs j are at G_ij."""
+        other = 1.0 - W.__array_namespace__().eye(W.shape[0], dtype=W.dtype)
+        noise = (self.sigma, self.distribution, self.accuracy)
+        return other, evaluate(W, W @ W.T, other, *noise, on_square)

@@ -8,6 +8,7 @@ import numpy as np
 
 from flow.forces import ForceSum
 from flow.integrators.layout import COMPACT_BELOW, Layout, State, dense_layout, sparse_layout
+from flow.integrators.noise import drift_of
 from flow.kernels import interference as kernels
 from flow.kernels import rows as row_kernels
 from flow.kernels.interference import BLAS, Coupling, SparseScratch
@@ -135,7 +136,7 @@ class Field:
         if self.slots.interferes:
             self._dense_interference(W, 1.0, 0.0, C, coupling)
         for force in self.slots.drifts:
-            C -= force.drift(W)
+            C -= drift_of(force, W)
         kernels.take_radial(C, W, coupling.radial)
         return C
 
