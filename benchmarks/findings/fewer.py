@@ -3,8 +3,9 @@ be shared by two. Are more?
 
 Runs are those of ``fewer.toml``; ``collect`` keeps how many neurons each left shared (X), with one
 feature (M) and unused (U), and prints means. Where all live features are on one neuron each,
-X − U = n_alive − m, so that U is what is shared beyond need. θ = ΣX U·4/ΣM(M − 1) over runs
-(theory.occupancy): 0 if sharing were used only where it must be, 1 for the slot law.
+X − U = n_alive − m, so that U is what is shared beyond need. θ is that of the tilted slot law of
+the live features (theory.counting.fit_tilt): 0 if sharing were used only where it must be, 1 for
+the slot law.
 
 *Expected, written before the runs*, from the count map at m = n and from 30 runs each at n = 64,
 m = 40, 48, 56, λ = 0.03, 0.3: at Λ = λ√m/c = 0.01 θ rises as m/n falls, from 0.66 at n = m = 64
@@ -17,7 +18,6 @@ m/n.
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,21 +29,10 @@ import tyro
 from benchmarks.tables import markdown, provenance
 from flow.cli.report import mean_with_interval
 from flow.sweep.results import load
-from theory.counting import slot_mean
+from theory.counting import fit_tilt, slot_mean
 
 FILE = Path(__file__).with_suffix(".json")
 COLUMNS = ("n", "m", "coupling", "shared", "single", "unused", "dead", "one_hot")
-
-
-def theta(shared: Sequence[int], single: Sequence[int], unused: Sequence[int]) -> tuple[float, ...]:
-    """θ of the runs together and the standard error of ln θ, by the jackknife; (runs,) each."""
-    top = 4.0 * np.multiply(shared, unused)
-    pairs = np.multiply(single, np.subtract(single, 1)).astype(float)
-    if top.sum() == 0.0 or pairs.sum() == 0.0 or top.size < 2:
-        return (0.0 if top.sum() == 0.0 and pairs.sum() else math.nan), math.nan
-    without = np.log((top.sum() - top) / (pairs.sum() - pairs))
-    error = math.sqrt((top.size - 1) * float(np.var(without)))
-    return float(top.sum() / pairs.sum()), error
 
 
 def collect(sweep: tyro.conf.Positional[Path], /) -> None:
@@ -82,13 +71,13 @@ def table(runs: Sequence[Sequence[Any]]) -> str:
         x, single, unused, dead = (
             [row[name] for row in kept] for name in ("shared", "single", "unused", "dead")
         )
-        value, error = theta(x, single, unused)
-        low, high = value * math.exp(-1.96 * error), value * math.exp(1.96 * error)
+        alive = 2 * np.array(x) + single
+        tilt = fit_tilt(x, alive, m)
         place = [f"{coupling:g}", str(n), str(m), f"{m / n:.3g}"]
         lines.append([*place, f"{len(kept)} of {len(found)}",
                       mean_with_interval(x), f"{float(slot_mean(n, m)):.3g}", str(max(0, n - m)),
                       mean_with_interval(unused), mean_with_interval(dead),
-                      f"{value:.2f} ({low:.2f}–{high:.2f})"])  # fmt: skip
+                      f"{tilt.theta:.2f} ({tilt.low:.2f}–{tilt.high:.2f})"])  # fmt: skip
     return markdown(["Λ", "n", "m", "m/n", "runs", "shared X", "slot law", "must be (n − m)",
                      "unused U", "dead", "θ"], lines)  # fmt: skip
 
