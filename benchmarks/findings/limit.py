@@ -105,7 +105,9 @@ def descend(start: Array, tolerance: float, *, until: float = math.inf) -> Desce
     now = Descent(start.copy(), np.zeros(n * (n - 1) // 2))
     h, velocity = tolerance / math.sqrt(m), np.zeros((n, m))
     while now.s < until and not now.settled:
-        h = min(h, until - now.s)
+        left = until - now.s
+        if left < math.inf:
+            h = left / math.ceil(left / h)  # the last step is not a splinter
         W, multipliers = _stepped(now, h)
         moved = W - now.W
         error = 0.5 * np.linalg.norm(moved - h * velocity, axis=1).max()
@@ -219,16 +221,19 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     lines = []
     for (n, m, kind), found in cells.items():
         ends, limits = (np.array(x, float) for x in zip(*found, strict=True))
-        apart = ends - limits
-        lines.append([
-            str(n), str(m), kind, str(len(ends)),
-            mean_with_interval(ends[:, 0] / n, percent=True),
-            mean_with_interval(ends[:, 1]),
+        line = [
+            mean_with_interval((ends[:, 0] / n).tolist(), percent=True),
+            mean_with_interval(ends[:, 1].tolist()),
             f"{float(slot_mean(n, m)):.3g}",
-            "-" if kind == "limit" else mean_with_interval(apart[:, 0] / n, percent=True),
-            "-" if kind == "limit" else mean_with_interval(apart[:, 1]),
-            "-" if kind == "limit" else mean_with_interval(ends[:, 2] / n, percent=True),
-        ])  # fmt: skip
+        ]
+        if kind != "limit":
+            apart = ends - limits
+            line += [
+                mean_with_interval((apart[:, 0] / n).tolist(), percent=True),
+                mean_with_interval(apart[:, 1].tolist()),
+                mean_with_interval((ends[:, 2] / n).tolist(), percent=True),
+            ]
+        lines.append([str(n), str(m), kind, str(len(ends)), *line, *["-"] * (6 - len(line))])
     return markdown(["n", "m", "λ√m/c", "starts", "largest wins", "polysemantic", "slot law",
                      "largest wins, less the limit", "polysemantic, less the limit",
                      "winners of the limit"], lines)  # fmt: skip

@@ -4,6 +4,7 @@ with outputs that leak as a control.
 ``run`` follows the flow from Gaussian starts until m' is an eighth of n and keeps one line of each
 run: the time of collapse λt_c, where m' = n/4; and at 60 % of it m'/n, the share f of pairs with
 G_ij > 0, and mean_i Σ_j |G_ij|. ``show`` prints means beside what was predicted; see `predicted`.
+``drift`` measures how fast weights of a given size move on the plateau.
 Outputs of slope ℓ below zero (`Interference(leak=ℓ)`) make ReLU (ℓ = 0) a linear output at ℓ = 1,
 where all overlaps are held at zero and no collision is benign.
 
@@ -38,6 +39,8 @@ SIZES = (
     (512, 1), (512, 2),
 )  # fmt: skip
 """n and m/n, in the order in which they are run."""
+BINS = tuple(x / 10 for x in range(1, 9))
+"""Lower ends of the ranges of size, each a tenth wide, of `drift`."""
 LEAKS = (0.0, 1.0, 0.1)
 
 
@@ -79,6 +82,43 @@ def measure(n: int, m: int, leak: float, seed: int) -> dict[str, Any]:
     height, active, overlap = (float(np.interp(0.6 * collapse, t, x)) for x in columns)
     return {"n": n, "m": m, "leak": leak, "seed": seed, "collapse": collapse, "height": height,
             "active": active, "overlap": overlap}  # fmt: skip
+
+
+def drift(
+    sizes: tuple[int, ...] = (64, 128),
+    leaks: tuple[float, ...] = (1.0, 0.0),
+    starts: int = 512,
+    first: float = 0.4,
+    last: float = 0.6,
+) -> None:
+    """Print the mean velocity d|W_ik|/d(λt) of weights by their size, on the plateau of m = n.
+
+    Args:
+        sizes: n = m.
+        leaks: slopes of the output below zero.
+        starts: rows in all of each size, so that there are starts/n runs.
+        first: λt at which the plateau is taken to begin.
+        last: λt at which it is taken to end.
+    """
+    s = np.arange(first, last + 0.01, 0.02)
+    lines = []
+    for leak in leaks:
+        for n in sizes:
+            lam = COUPLING / math.sqrt(n)
+            forces = [FeatureBenefit(), Interference(leak=leak), Regularization(lam)]
+            sizes_, speeds = [], []
+            for seed in range(max(1, starts // n)):
+                run = integrate(forces, gaussian_init(n, n, seed=seed), t_end=s[-1] / lam,
+                                save_at=s / lam, threads=1)  # fmt: skip
+                W = np.asarray(run.weights)[: s.size]
+                sizes_.append(np.abs(W[:-1]).ravel())
+                speeds.append((np.sign(W[:-1]) * np.diff(W, axis=0) / np.diff(s)[0]).ravel())
+            size, speed = np.concatenate(sizes_), np.concatenate(speeds)
+            by_size = [speed[(size >= low) & (size < low + 0.1)] for low in BINS]
+            lines.append([f"{leak:g}", str(n), *(
+                f"{x.mean():+.2f}" if x.size >= 30 else "-" for x in by_size
+            )])  # fmt: skip
+    print(markdown(["leak", "n", *(f"{low + 0.05:.2f}" for low in BINS)], lines))
 
 
 def _crossing(t: np.ndarray, share: np.ndarray, level: float) -> float:
@@ -134,4 +174,4 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"run": run, "show": show})
+    tyro.extras.subcommand_cli_from_dict({"run": run, "show": show, "drift": drift})
