@@ -18,6 +18,7 @@ FIGURES = (
     "universal_law",
     "malign_collision",
     "plateau",
+    "collapse",
     "count_map",
     "winners",
     "winning",

@@ -74,6 +74,7 @@ __all__ = [
     "slot_mean",
     "slot_variance",
     "tilted_slot_law",
+    "total_law",
 ]
 
 
@@ -410,50 +411,74 @@ class Tilt:
     """upper end; infinite if every run had as many as there can be"""
 
 
-def fit_tilt(counts: ArrayLike, n: int, m: int, *, level: float = 0.95) -> Tilt:
-    """θ of independent runs with X = counts, all of n features and m neurons.
+def fit_tilt(counts: ArrayLike, n: ArrayLike, m: ArrayLike, *, level: float = 0.95) -> Tilt:
+    """θ of independent runs with X = counts, of n features and m neurons.
 
-    The law is an exponential family in ln θ: the likelihood is largest where E X is the observed
-    mean x̄, and holds θ while 2R [ln θ̂ x̄ − A(θ̂) − ln θ x̄ + A(θ)] is below the quantile of χ²₁, R
-    the number of runs and A(θ) = ln Σ_x slot(x) θ^x. It assumes the tilted law's own spread.
+    The law is an exponential family in ln θ: the likelihood is largest where E ΣX is the observed
+    Σx, and holds θ while 2 [ln θ̂ Σx − A(θ̂) − ln θ Σx + A(θ)] is below the quantile of χ²₁, with
+    A(θ) = Σ_runs ln Σ_x slot(x) θ^x. It assumes the tilted law's own spread.
 
-    counts : (R,) integers in the law's support; level : in (0, 1).
+    counts, n, m : (R,) or scalar integers, counts in the support of each law; level : in (0, 1).
     Raises ValueError for counts that are not in the support.
     """
-    law = slot_law(n, m)
-    seen = np.atleast_1d(real("counts", counts))
-    low, high = law.support
-    require(
-        seen.size > 0 and np.all(np.isfinite(law.logpmf(seen))),
-        f"counts from {low} to {high}",
-        counts,
-        "they are of this n and m",
-    )
+    groups = _of_one_law(counts, n, m)
     require(0 < level < 1, "0 < level < 1", level, "0.95 is customary")
+    total = sum(float(seen.sum()) for _, seen in groups)
+    low = sum(law.support[0] * seen.size for law, seen in groups)
+    high = sum(law.support[1] * seen.size for law, seen in groups)
     if low == high:
         return Tilt(1.0, 0.0, np.inf)  # one count is possible, which says nothing
-    x, table = np.arange(low, high + 1), law._log_table
-    mean, runs, allowed = float(seen.mean()), seen.size, float(chi2.ppf(level, 1))
+    allowed = float(chi2.ppf(level, 1))
+    tables = [
+        (np.arange(law.support[0], law.support[1] + 1), law._log_table, seen.size)
+        for law, seen in groups
+    ]
 
     def slope(eta: float) -> float:
-        return mean - float(np.exp(table + eta * x - logsumexp(table + eta * x)) @ x)
+        return total - sum(
+            runs * float(np.exp(table + eta * x - logsumexp(table + eta * x)) @ x)
+            for x, table, runs in tables
+        )
 
     def likelihood(eta: float) -> float:
-        return float(eta * mean - logsumexp(table + eta * x))
+        return eta * total - sum(
+            runs * float(logsumexp(table + eta * x)) for x, table, runs in tables
+        )
 
     reach = 60.0  # e^60: beyond, a support of at least two points has one left
-    if low < mean < high:
+    if low < total < high:
         best = float(brentq(slope, -reach, reach, xtol=1e-12))
     else:
-        best = -reach if mean == low else reach
+        best = -reach if total == low else reach
 
     def drop(eta: float) -> float:
-        return 2 * runs * (likelihood(best) - likelihood(eta)) - allowed
+        return 2 * (likelihood(best) - likelihood(eta)) - allowed
 
     low_end = float(np.exp(brentq(drop, -reach, best))) if drop(-reach) > 0 else 0.0
     high_end = float(np.exp(brentq(drop, best, reach))) if drop(reach) > 0 else np.inf
-    theta = 0.0 if mean == low else np.inf if mean == high else float(np.exp(best))
+    theta = 0.0 if total == low else np.inf if total == high else float(np.exp(best))
     return Tilt(theta, low_end, high_end)
+
+
+def total_law(n: ArrayLike, m: ArrayLike) -> tuple[int, Array]:
+    """P(ΣX) of independent runs under the slot law: the smallest total, and its pmf from there on.
+
+    By convolution, of probabilities above 1e-40 alone. n, m : (R,) or scalar integers.
+    """
+    sizes = np.stack(np.broadcast_arrays(np.atleast_1d(n), np.atleast_1d(m)), axis=1)
+    total = (0, np.ones(1))
+    for (features, neurons), runs in zip(
+        *np.unique(sizes, axis=0, return_counts=True), strict=True
+    ):
+        law, left = slot_law(int(features), int(neurons)), int(runs)
+        power = _trimmed(law.support[0], np.exp(law._log_table))
+        while left:  # the binary digits of the number of runs
+            if left % 2:
+                total = _trimmed(total[0] + power[0], np.convolve(total[1], power[1]))
+            left //= 2
+            if left:
+                power = _trimmed(2 * power[0], np.convolve(power[1], power[1]))
+    return total
 
 
 def frozen_winner(row: ArrayLike, taken: ArrayLike) -> int:
@@ -474,6 +499,35 @@ def frozen_winner(row: ArrayLike, taken: ArrayLike) -> int:
     )
     open_to = ~np.where(w > 0, slots[:, 0], slots[:, 1]) & (w != 0)
     return int(np.argmax(np.where(open_to, np.abs(w), -1.0))) if open_to.any() else -1
+
+
+def _of_one_law(
+    counts: ArrayLike, n: ArrayLike, m: ArrayLike
+) -> list[tuple[SlotLaw, NDArray[np.float64]]]:
+    """The counts of independent runs, those of one n and m together, each with its slot law."""
+    seen, features, neurons = np.broadcast_arrays(
+        np.atleast_1d(real("counts", counts)), np.asarray(n), np.asarray(m)
+    )
+    require(seen.size > 0, "at least one count", counts, "pass the counts of runs")
+    groups = []
+    for one in sorted(set(zip(features.tolist(), neurons.tolist(), strict=True))):
+        law = slot_law(*one)
+        of_it = seen[(features == one[0]) & (neurons == one[1])]
+        low, high = law.support
+        require(
+            np.isfinite(law.logpmf(of_it)),
+            f"counts from {low} to {high} for n, m = {one}",
+            counts,
+            "they are of this n and m",
+        )
+        groups.append((law, of_it))
+    return groups
+
+
+def _trimmed(start: int, pmf: Array) -> tuple[int, Array]:
+    """A pmf without ends below 1e-40; `start` is its first value."""
+    kept = np.flatnonzero(pmf > 1e-40)
+    return start + int(kept[0]), pmf[kept[0] : kept[-1] + 1]
 
 
 def _slot_steps(law: CountLaw) -> Array:

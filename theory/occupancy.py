@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from theory._checks import real, require
-from theory.counting import slot_law, tilted_slot_law
+from theory.counting import slot_law, tilted_slot_law, total_law
 
 __all__ = ["Occupancy", "exact_test", "occupancy", "power"]
 
@@ -104,19 +104,27 @@ def occupancy(weights: ArrayLike) -> Occupancy | None:
     return Occupancy(shared=int(load[2]), single=int(load[1]), unused=int(load[0]))
 
 
-def exact_test(shared: int, n: int, m: int) -> float:
+def exact_test(shared: ArrayLike, n: ArrayLike, m: ArrayLike) -> float:
     """Two-sided p-value of X shared neurons against the slot law of n features and m neurons.
 
-        p = Σ P(X = x) over all x with P(x) ≤ P(shared)
+        p = Σ P(ΣX = x) over all x with P(x) ≤ P(Σ shared)
 
-    Exact: under θ = 1 it is below any α with probability at most α. n are the live features, and
-    both may be those of a sample of neurons. Raises ValueError for an X that cannot be.
+    Exact: under θ = 1 it is below any α with probability at most α. Of independent runs the total
+    is tested, which is all that θ can be told by. n are the live features, and both may be those of
+    a sample of neurons. 0 where that total has a probability below 1e-40.
+
+    shared, n, m : integers, (R,) for R runs or scalar. Raises ValueError for an X that cannot be.
     """
-    law = slot_law(n, m)
-    low, high = law.support
-    require(low <= shared <= high, f"{low} <= shared <= {high}", shared, "it is of this n and m")
-    log_p = law.logpmf(np.arange(low, high + 1))
-    return float(min(1.0, np.exp(log_p[log_p <= log_p[shared - low] + 1e-9]).sum()))
+    x, n_, m_ = (np.atleast_1d(a) for a in np.broadcast_arrays(shared, n, m))
+    for seen, features, neurons in sorted(
+        set(zip(x.tolist(), n_.tolist(), m_.tolist(), strict=True))
+    ):
+        low, high = slot_law(features, neurons).support
+        require(low <= seen <= high, f"{low} <= shared <= {high}", seen, "it is of this n and m")
+    low, pmf = total_law(n_, m_)
+    at = int(x.sum()) - low
+    likely = pmf[at] if 0 <= at < pmf.size else 0.0
+    return float(min(1.0, pmf[pmf <= likely * (1 + 1e-9)].sum()))
 
 
 def power(n: int, m: int, theta: float, *, level: float = 0.05) -> float:

@@ -6,8 +6,16 @@
 those with G_ij < 0 by this bound, and the plateau stands on (n + 1)/2 non-zeros per feature
 (`plateau_height`), whatever share of the pairs interference holds.
 
-Not derived: when the plateau ends. Its time λt grows with n (as n^0.2 at m = n), which suggests
-that no collapse is left in the limit of large n.
+Not derived: when the plateau ends. **Measured** (benchmarks/findings/README.md, "The plateau and
+outputs that leak"): λt_c = T (1 + K n)/√n with T the time that m' = n/4 takes without interference
+and K = 0.030, 0.0097, 0.0039, 0.0014 at m/n = 1, 2, 4, 8, n = 32 … 128, so that in the mean-field
+time λt√n the collapse moves to infinity as n grows, as far as that goes on: a finite-n effect. What
+lets go are single large weights. At the start a large weight of orthonormal rows grows at a rate of
+order √n, `spike_rate`; on the plateau (linear outputs, m = n) these terms cancel: its velocity in
+λt is the same for n = 64 and 128 to about 0.1, negative below w ≈ 0.3 and growing as 1.5 w² or so
+above. So a row waits until one of its weights, of typical size √(2/n), is large by chance. Two
+guesses are refuted by that: growth by a rest of order √n w³ of the terms that cancel, and growth at
+one velocity whatever the weight.
 
 Source: theory/README, section 3.
 """
@@ -29,6 +37,7 @@ __all__ = [
     "orthogonal_rate",
     "plateau_height",
     "relaxes_pair_by_pair",
+    "spike_rate",
 ]
 
 
@@ -155,6 +164,33 @@ def initial_rate(n: ArrayLike, m: ArrayLike) -> Array:
     kappa = np.exp(gammaln((m_ - 1) / 2) - gammaln(m_ / 2)) / np.sqrt(np.pi)
     alone = (m_ - 1) * (1 - 2 / np.pi)
     return np.asarray(alone - (n_ - 1) / 2 * (1 - (m_ - 1) * kappa**2))
+
+
+def spike_rate(weight: ArrayLike, n: ArrayLike) -> Array:
+    """Mean velocity in λt of one weight w > 0 of an otherwise random orthogonal matrix, m = n.
+
+        dw/d(λt) ≈ √(n/2π) w (2√(1 − w²) − (1 − w²)) − (1 − w²)/2 + O(1/√n)
+
+    under `orthogonal_rate`. *Derivation.* For square W it is Ẇ = (W Sᵀ W − S)/2 exactly. With r and
+    c the rest of w's row and column and W' the rest of W,
+
+        dw/d(λt) = [w (w + ‖r‖₁ + ‖c‖₁) + rᵀ S'ᵀ c − 1]/2
+
+    Here ‖r‖₁ = √(2n/π) √(1 − w²) in the mean, and so ‖c‖₁. Orthogonality asks W' r = −w c, that is,
+    W' = −w ĉ r̂ᵀ + W'' with W'' random on what is orthogonal to ĉ and r̂: entries of standard
+    deviation 1/√n, whose signs answer to the first part by −√(2n/π) w ĉ r̂ᵀ. Then rᵀ S'ᵀ c is
+    −√(2n/π) w (1 − w²): what other features do against a large weight, half of what it has. ∎
+
+    Both parts are of order √n and grow with w: at the start large weights run away at once. On the
+    plateau, where signs of small weights are no longer free, they cancel (top of this file).
+
+    weight : w in (0, 1); n : broadcast. Source: theory/README, section 3.
+    """
+    w = positive("weight", weight)
+    require(w < 1, "0 < weight < 1", weight, "rows have unit length")
+    rest = 1 - w**2
+    alone = np.sqrt(positive("n", n) / (2 * np.pi)) * w
+    return np.asarray(alone * (2 * np.sqrt(rest) - rest) - rest / 2)
 
 
 def _gram(weights: ArrayLike) -> Array:

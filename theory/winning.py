@@ -25,9 +25,9 @@ expected), at Λ = 1 it does not. Sizes predicted before they were run:
 benchmarks/findings/README.md, "Who wins, predicted".
 
 **Weak limit.** For ε ≪ 1 largest weights lose to single rows, 1 − P = (n − 1) A(m)/√m. *Measured*:
-A is 0.33 ± 0.01, 0.48 ± 0.02, 0.67 ± 0.03, 0.86 ± 0.04 at m = 16, 64, 256, 1024 in two rows that
-descend ℓ1 on ‖W_i‖ = 1, G_12 ≤ 0 (λ → 0; benchmarks/findings/two_rows.py), and 0.45 ± 0.03,
-0.69 ± 0.05, 0.80 ± 0.05 in the flow at Λ = 0.01 at the last three: A is
+A is 0.33 ± 0.02, 0.48 ± 0.04, 0.67 ± 0.05, 0.86 ± 0.08 at m = 16, 64, 256, 1024 in two rows that
+descend ℓ1 on ‖W_i‖ = 1, G_12 ≤ 0 (λ → 0; benchmarks/findings/two_rows.py), and 0.45 ± 0.06,
+0.69 ± 0.10, 0.80 ± 0.10 in the flow at Λ = 0.01 at the last three: A is
 this problem's. *Heuristic*: it is no constant but grows, in the limit as ln m. While N = m'²/m ≫ 1
 neurons are shared, G/√N is a stationary Gaussian process in τ = ln(m/m'), of correlation
 e^(−|Δ|) (1 + |Δ|/2)², which interference holds at or below zero by a push of mean 0.152 ± 0.002

@@ -8,13 +8,15 @@ it is, in the time s = λt,
 with the smallest dr ≥ 0 that keeps X·Z ≤ 0, zeros staying zero while the push on them is smaller
 than what ℓ1 takes. Steps are implicit: the proximal map of ℓ1 after the push, r by Newton's method.
 A step takes 0.02/√m off a weight at the most. The share of largest weights that lose is A/√m;
-theory.winning says why A is no constant.
+theory.winning says why A is no constant. How often the two rows share a neuron in the end is kept
+besides. `benchmarks.findings.limit` is for any number of rows.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ import tyro
 from benchmarks.tables import markdown, provenance
 from flow import gaussian_init
 
+FILE = Path(__file__).with_suffix(".json")
 STEP = 0.02
 """What a step takes off a weight, in standard deviations of the start."""
 Array = np.ndarray
@@ -83,38 +86,51 @@ def starts(m: int, runs: int, seed: int) -> tuple[Array, Array]:
     return both[:, 0], both[:, 1]
 
 
-def measure(m: int, runs: int) -> tuple[float, float]:
-    """A = √m · share of largest weights that lose, and its standard error."""
-    lost = 0
+def measure(m: int, runs: int) -> dict[str, float]:
+    """A = √m · share of largest weights that lose, and how often both rows end on one neuron.
+
+    With their standard errors. θ = 2(m − 1) p/(1 − p) of the share p that ends so is that of
+    theory.counting.tilted_slot_law for n = 2: 1 if the two were placed by the slot law.
+    """
+    lost = together = 0
     for seed in range(0, runs, 500):
         rows = starts(m, min(500, runs - seed), seed)
         ends = winners(*rows)
+        together += int(np.sum(ends[0] == ends[1]))
         lost += sum(
             int(np.sum(end != np.abs(row).argmax(axis=1)))
             for row, end in zip(rows, ends, strict=True)
         )
-    share = lost / (2 * runs)
-    return math.sqrt(m) * share, math.sqrt(m * share * (1 - share) / (2 * runs))
+    share, shared = lost / (2 * runs), together / runs
+    theta = 2 * (m - 1) * shared / (1 - shared)
+    return {
+        "A": math.sqrt(m) * share,
+        "error": math.sqrt(m * share * (1 - share) / (2 * runs)),
+        "theta": theta,
+        "theta_error": theta / math.sqrt(max(together, 1) * (1 - shared)),
+    }
 
 
-def main(
-    runs: dict[int, int] | None = None, out: Path = Path("benchmarks/findings/two_rows.json")
-) -> None:
-    """Print A for each m and keep it as JSON.
+def table(rows: Sequence[Mapping[str, float]]) -> str:
+    """One line for each m, ± 95 % intervals."""
+    return markdown(["m", "runs", "A", "θ"], [[
+        str(row["m"]), str(row["runs"]), f"{row['A']:.2f} ± {1.96 * row['error']:.2f}",
+        f"{row['theta']:.2f} ± {1.96 * row['theta_error']:.2f}",
+    ] for row in rows])  # fmt: skip
+
+
+def main(runs: dict[int, int] | None = None, out: Path = FILE) -> None:
+    """Print A and θ for each m and keep them as JSON.
 
     Args:
         runs: number of runs for each m.
         out: JSON file.
     """
     found = []
-    for m, count in (runs or {16: 4000, 64: 4000, 256: 3000}).items():
-        a, error = measure(m, count)
-        found.append({"m": m, "runs": count, "A": a, "error": error})
+    for m, count in (runs or {4: 4000, 8: 6000, 16: 4000, 64: 4000, 256: 3000}).items():
+        found.append({"m": m, "runs": count, **measure(m, count)})
         out.write_text(json.dumps({**provenance(), "rows": found}, indent=1) + "\n")
-    print(markdown(["m", "runs", "A"], [
-        [str(row["m"]), str(row["runs"]), f"{row['A']:.2f} ± {1.96 * row['error']:.2f}"]
-        for row in found
-    ]))  # fmt: skip
+    print(table(found))
 
 
 if __name__ == "__main__":

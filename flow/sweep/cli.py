@@ -89,7 +89,7 @@ class Shown:
     report: bool = False
     """print means, 95 % intervals and the slot law beside them"""
     full: bool = False
-    """with --report: all that was counted, in three wide tables"""
+    """with --report: all that was counted, in wide tables"""
     export: Annotated[str | None, value("csv|FILE.csv", _export, hint="(default: none)")] = None
     """write a table sorted by hash; csv puts it beside the sweep"""
     progress: bool = True

@@ -18,7 +18,7 @@ from flow.sweep.runs import PARAMETERS, Run
 def report(sweep: Sweep, *, full: bool = False) -> Iterator[str]:
     """Lines: what is there, then a table with a line for each cell (equal but for the seed).
 
-    One narrow table; `full`: all that was counted, in three wide ones.
+    One narrow table; `full`: all that was counted, in wide ones.
 
     A run that did not get where it was sent is counted and named, and is in no mean.
     """
@@ -46,6 +46,8 @@ def report(sweep: Sweep, *, full: bool = False) -> Iterator[str]:
             table.append([*place, *(show(cell) for show in quantities.values())])
         if not full:
             table = _without_empty_columns(table)
+        elif all(text == "-" for row in table[1:] for text in row[len(varying) :]):
+            continue  # of no run is known what it tells, as of the count map
         yield ""
         yield f"{title}. {legend}"
         yield ""
@@ -215,6 +217,75 @@ def _variance_ratio(cell: Cell) -> str:
     return f"{ratio:.2g} ± {1.96 * ratio * math.sqrt(2.0 / (len(counts) - 1)):.2g}"
 
 
+class _Occupied(NamedTuple):
+    """Neurons of the runs whose live features are all on one neuron, at most two on each."""
+
+    shared: list[int]
+    single: list[int]
+    unused: list[int]
+
+    @property
+    def alive(self) -> list[int]:
+        """Features."""
+        return [2 * x + one for x, one in zip(self.shared, self.single, strict=True)]
+
+    @property
+    def necessary(self) -> list[int]:
+        """Neurons that so many features have to share: those beyond the neurons."""
+        return [max(0, x - u) for x, u in zip(self.shared, self.unused, strict=True)]
+
+    @property
+    def incidental(self) -> list[int]:
+        """The other shared neurons."""
+        return list(map(min, self.shared, self.unused))
+
+
+def _occupied(cell: Cell) -> _Occupied | None:
+    rows = [
+        row for row in cell.done
+        if row["neurons_unused"] is not None
+        and row["spread"] == row["not_converged"] == row["neurons_more"] == 0
+        and 2 * row["neurons_two"] + row["neurons_one"] > 0
+    ]  # fmt: skip
+    columns = ("neurons_two", "neurons_one", "neurons_unused")
+    return _Occupied(*([row[name] for row in rows] for name in columns)) if rows else None
+
+
+def _one_hot(cell: Cell) -> str:
+    if all(row["neurons_unused"] is None for row in cell.done):
+        return "-"
+    use = _occupied(cell)
+    return f"{len(use.shared) if use else 0} of {len(cell.done)}"
+
+
+def _of_neurons(what: Callable[[_Occupied], list[int]]) -> _Show:
+    """Mean over these runs."""
+
+    def show(cell: Cell) -> str:
+        use = _occupied(cell)
+        return "-" if use is None else mean_with_interval(what(use))
+
+    return show
+
+
+def _theta(cell: Cell) -> str:
+    """θ of the tilted slot law, all runs together, with the interval of its likelihood."""
+    from theory.counting import fit_tilt
+
+    use = _occupied(cell)
+    if use is None:
+        return "-"
+    tilt = fit_tilt(use.shared, use.alive, cell.about["m"])
+    return f"{tilt.theta:.2f} ({tilt.low:.2f}–{tilt.high:.2f})"
+
+
+def _p_value(cell: Cell) -> str:
+    from theory.occupancy import exact_test
+
+    use = _occupied(cell)
+    return "-" if use is None else f"{exact_test(use.shared, use.alive, cell.about['m']):.2g}"
+
+
 def _paper(cell: Cell) -> str:
     from theory.counting import paper_count
 
@@ -280,6 +351,22 @@ _TABLES: tuple[tuple[str, str, dict[str, _Show]], ...] = (
             "features dead": _features("dead"),
             "on several neurons": _features("spread"),
             "not converged": _features("not_converged"),
+        },
+    ),
+    (
+        "Occupancy",
+        "Of the runs with one neuron for every live feature and at most two features on a neuron. "
+        "Shared less unused neurons are the live features beyond m; so many are shared of "
+        "necessity, the others incidentally. θ weighs a shared neuron: 1 is the slot law, whose "
+        "exact test by all runs together has the p-value, 0 shares only where it must.",
+        {
+            "such runs": _one_hot,
+            "shared": _of_neurons(lambda use: use.shared),
+            "of necessity": _of_neurons(lambda use: use.necessary),
+            "incidentally": _of_neurons(lambda use: use.incidental),
+            "unused": _of_neurons(lambda use: use.unused),
+            "θ": _theta,
+            "p, θ = 1": _p_value,
         },
     ),
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -35,3 +36,16 @@ def test_of_two_that_share_a_neuron_with_one_sign_the_smaller_goes_and_with_two_
     X, Z = np.array([[0.9, 0.2, 0.1]]), np.array([[0.5, 0.1, 0.4]])
     assert [int(end[0]) for end in two_rows.winners(X, Z)] == [0, 2]
     assert [int(end[0]) for end in two_rows.winners(X, -Z)] == [0, 0]
+
+
+def test_what_the_page_says_of_two_rows_is_what_was_measured():
+    rows = json.loads(two_rows.FILE.read_text())["rows"]
+    assert two_rows.table(rows) in (two_rows.FILE.parent / "README.md").read_text()
+
+
+def test_two_rows_alone_share_a_neuron_as_often_as_the_slot_law_says():
+    """θ within 3.5 standard errors of 1 at m ≤ 16, where pairs are many: three chances, a false
+    alarm in 700."""
+    for row in json.loads(two_rows.FILE.read_text())["rows"]:
+        if row["m"] <= 16:
+            assert abs(row["theta"] - 1.0) < 3.5 * row["theta_error"]

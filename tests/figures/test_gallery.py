@@ -28,6 +28,7 @@ TOYS: dict[str, dict[str, Any]] = {
     "winners": {"ms": (32, 64)},
     "malign_collision": {"sizes": (0.45, 1.1), "ratios": (0.6, 0.97), "gaps": (0.3, 0.03)},
     "plateau": {"n": 16, "m_over_n": (1, 2)},
+    "collapse": {"n": (8, 12)},
     "count_map": {"n": (8, 16), "m_over_n": (1, 2), "coupling": (0.5, 1.0, 2), "seeds": 3},
     "glossary": {"n": 16, "t_end": 40.0},
     "winning": {"n": (8,), "m_over_n": (1, 2), "seeds": 3},

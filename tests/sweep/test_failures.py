@@ -24,9 +24,9 @@ def test_a_run_that_fails_is_a_row_tried_as_often_as_asked_and_in_no_mean(here, 
     assert "| 0 of 2 " in short
     assert "± " not in short
     lines = list(report(found, full=True))
-    counts, winners_, course = (line for line in lines if line.startswith("| 3 "))
+    counts, occupancy, winners_, course = (line for line in lines if line.startswith("| 3 "))
     assert "| 0 of 2 |" in counts
-    assert "± " not in counts + winners_ + course
+    assert "± " not in counts + occupancy + winners_ + course
     assert "2 failed:" in lines
 
 

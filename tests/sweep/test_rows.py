@@ -6,11 +6,13 @@ import itertools
 from dataclasses import asdict
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.analysis.states import polysemantic_neurons, winners
+from flow.cli.report import mean_with_interval
 from flow.forces import NoisyFeatureBenefit, NoisyInterference
 from flow.results.observables import Observables
 from flow.results.weights import read_weights
@@ -20,7 +22,10 @@ from flow.sweep.execute import plateau
 from flow.sweep.report import report
 from flow.sweep.results import EXPORTED, trace, winners_of
 from flow.sweep.runs import TRACE_POINTS, ratios
+from paper_figures.tools import map_table
 from tests.sweep import GRID, NOISY
+from theory.counting import fit_tilt
+from theory.occupancy import exact_test, occupancy
 
 
 def test_a_row_says_what_integrate_says(done):
@@ -67,6 +72,41 @@ def test_malign_and_benign_pairs_at_the_start_are_all_accounted_for(done):
         for kind, number in (("malign", sum(pairs)), ("benign", len(pairs) - sum(pairs))):
             fates = ("both_stayed", "larger_stayed", "smaller_stayed", "both_left")
             assert sum(row[f"{kind}_{fate}"] for fate in fates) == number
+
+
+def test_the_report_tells_shared_neurons_by_need_as_the_final_weights_do(done):
+    lines = list(report(done, full=True))
+    start = next(k for k, line in enumerate(lines) if line.startswith("Occupancy"))
+    heading, _, *table = lines[start + 2 : start + 4 + len(done.cells())]
+    columns = [name.strip() for name in heading.split("|")]
+    for line, rows in zip(table, done.cells().values(), strict=True):
+        said = dict(zip(columns, (text.strip() for text in line.split("|")), strict=True))
+        uses = []
+        for row in rows:
+            forces = [FeatureBenefit(), Interference(), Regularization(row["lam"])]
+            W0 = gaussian_init(row["n"], row["m"], seed=row["seed"])
+            uses.append(occupancy(integrate(forces, W0).final))
+        assert said["such runs"] == f"{len(uses)} of {len(rows)}"
+        for name, seen in (
+            ("shared", [use.shared for use in uses]),
+            ("of necessity", [use.necessary for use in uses]),
+            ("incidentally", [use.incidental for use in uses]),
+            ("unused", [use.unused for use in uses]),
+        ):
+            assert said[name] == mean_with_interval(seen)
+        shared, alive = [use.shared for use in uses], [use.features for use in uses]
+        tilt = fit_tilt(shared, alive, rows[0]["m"])
+        assert said["θ"] == f"{tilt.theta:.2f} ({tilt.low:.2f}–{tilt.high:.2f})"
+        assert float(said["p, θ = 1"]) == pytest.approx(
+            exact_test(shared, alive, rows[0]["m"]), rel=0.06
+        )
+
+
+def test_a_sweep_of_which_no_occupancy_is_known_has_no_table_of_it():
+    """The count map keeps none."""
+    lines = list(report(map_table.read(), full=True))
+    assert not any(line.startswith("Occupancy") for line in lines)
+    assert any(line.startswith("Winners") for line in lines)
 
 
 def test_kept_weights_are_those_of_the_row_and_start_another_run(here, tmp_path):

@@ -29,6 +29,7 @@ from theory.counting import (
     slot_mean,
     slot_variance,
     tilted_slot_law,
+    total_law,
 )
 from theory.equilibrium import stationarity_violation
 
@@ -220,7 +221,7 @@ def test_slot_law_refuses_what_does_not_fit(n, m):
         (lambda: tilted_slot_law(3, 3, np.inf), "expected a finite theta >= 0"),
         (lambda: sequential_law(4, 3), "expected n <= m"),
         (lambda: fit_tilt([2], 3, 3), "expected counts from 0 to 1"),
-        (lambda: fit_tilt([], 3, 3), "expected counts from 0 to 1"),
+        (lambda: fit_tilt([], 3, 3), "expected at least one count"),
         (lambda: fit_tilt([1], 3, 3, level=1.0), "expected 0 < level < 1"),
         (lambda: frozen_winner([1.0, 2.0], np.zeros((2, 3))), "expected a row"),
     ],
@@ -301,6 +302,39 @@ def test_the_fitted_theta_has_the_observed_mean_and_the_likelihood_falls_to_the_
             assert drop == pytest.approx(3.8415, rel=1e-3)
     else:
         assert tilt.theta in (0.0, 1.0, np.inf)
+
+
+@given(st.lists(slot_sizes(9), min_size=1, max_size=4), log_uniform(0.1, 10.0), seeds)
+def test_theta_of_runs_of_several_sizes_is_where_the_mean_total_is_the_observed_one(
+    sizes, theta, seed
+):
+    rng = np.random.default_rng(seed)
+    laws = [tilted_slot_law(n, m, theta) for n, m in sizes]
+    counts = np.array([law.ppf(rng.uniform()) for law in laws])
+    n, m = np.array(sizes).T
+    tilt = fit_tilt(counts, n, m)
+    assert tilt.low <= tilt.theta <= tilt.high
+    ends = np.array([law.support for law in laws]).sum(axis=0)
+    if ends[0] < counts.sum() < ends[1]:
+        means = [tilted_slot_law(*size, tilt.theta).mean() for size in sizes]
+        assert sum(means) == pytest.approx(counts.sum(), rel=1e-9)
+
+
+@given(st.lists(slot_sizes(7), min_size=1, max_size=5), st.integers(1, 3))
+def test_the_law_of_the_total_is_that_of_independent_counts(sizes, times):
+    """Enumerated with rational numbers."""
+    expected = {0: Fraction(1)}
+    for n, m in sizes * times:
+        one = {x: exact_pmf(n, m, x) for x in range(max(0, n - m), n // 2 + 1)}
+        both = {}
+        for x, p in expected.items():
+            for y, q in one.items():
+                both[x + y] = both.get(x + y, 0) + p * q
+        expected = both
+    n, m = np.array(sizes * times).T
+    low, pmf = total_law(n, m)
+    assert (low, len(pmf)) == (min(expected), len(expected))
+    np.testing.assert_allclose(pmf, [float(p) for _, p in sorted(expected.items())], rtol=1e-10)
 
 
 def test_the_interval_of_theta_holds_it_as_often_as_it_says():
