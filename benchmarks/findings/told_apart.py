@@ -50,7 +50,7 @@ Expected: 40 minutes on one core. Runs are kept and measured once.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -339,9 +339,21 @@ def measure(
         found += [
             {**about, "layer": number, **plain(reading(A))} for number, A in enumerate(made, 1)
         ]
-    return found + list(
-        interventions(name, family, m, seeds, trained[: len(seeds)], max(1, steps // 2))
-    )
+    good = {seed: one for seed, one in zip(seeds, trained, strict=False) if one.status.finished}
+    network = family.training.network
+
+    def train_on(layers: Layers) -> list[End]:
+        return [
+            End(codes(network, one)[-1], expected_loss(family.training, one))
+            if one.status.finished
+            else End(None, np.nan)
+            for one in run(family, layers, max(1, steps // 2), seed=1)
+        ]
+
+    about = {"family": name, "n": family.n, "m": m}
+    last = {seed: codes(network, one)[-1] for seed, one in good.items()}
+    networks = {seed: ends(one) for seed, one in good.items()}
+    return found + list(interventions(about, networks, last, train_on))
 
 
 # The intervention --------------------------------------------------------------------------------
@@ -350,7 +362,8 @@ def measure(
 class Trial(NamedTuple):
     """A shared neuron that is duplicated."""
 
-    instance: int
+    seed: int
+    """Of the network."""
     neuron: int
     pair: np.ndarray
     """(2,) the features on it."""
@@ -358,7 +371,7 @@ class Trial(NamedTuple):
     """The neuron that is used least, but for it."""
 
 
-def trials(instance: int, A: np.ndarray, rng: np.random.Generator) -> list[Trial]:
+def trials(seed: int, A: np.ndarray, rng: np.random.Generator) -> list[Trial]:
     """Some of the neurons with two features, by lot."""
     on = reading(A).neuron
     load = np.bincount(on[on >= 0], minlength=A.shape[1])
@@ -370,7 +383,7 @@ def trials(instance: int, A: np.ndarray, rng: np.random.Generator) -> list[Trial
         others = used.copy()
         others[neuron] = np.inf
         pair = np.flatnonzero(on == neuron)
-        found.append(Trial(instance, int(neuron), pair, int(np.argmin(others))))
+        found.append(Trial(seed, int(neuron), pair, int(np.argmin(others))))
     return found
 
 
@@ -385,43 +398,45 @@ def edited(layers: Layers, trial: Trial, seed: int, *, added: bool) -> Layers:
     return [*below, (edit(decoder), None if encoder is None else edit(encoder))]
 
 
+class End(NamedTuple):
+    """What is seen of a network that was trained on."""
+
+    code: np.ndarray | None
+    """A : (n, m), what each feature is in the last layer; None if it diverged."""
+    loss: float
+
+
 def interventions(
-    name: str, family: Family, m: int, seeds: Sequence[int], before: Sequence[TrainingTrajectory],
-    steps: int,
-) -> Iterator[Run]:  # fmt: skip
-    """What becomes of pairs whose neuron is duplicated."""
-    network = family.training.network
-    good = [k for k, one in enumerate(before) if one.status.finished]
+    about: Run,
+    networks: Mapping[int, Layers],
+    codes: Mapping[int, np.ndarray],
+    train_on: Callable[[Layers], list[End]],
+) -> Iterator[Run]:
+    """What becomes of pairs whose neuron is duplicated, in networks and their codes by seed."""
     rng = np.random.default_rng(0)
-    A = {k: codes(network, before[k])[-1] for k in good}
-    tried = [trial for k in good for trial in trials(k, A[k], rng)]
+    tried = [trial for seed, A in codes.items() for trial in trials(seed, A, rng)]
     if not tried:
         return
     # All that have one shape are trained in one call: the untouched, and those of either kind.
-    untouched = run(family, joined([ends(before[k]) for k in good]), steps, seed=1)
-    control = dict(zip(good, untouched, strict=True))
-    loss = {k: expected_loss(family.training, one) for k, one in control.items()}
+    untouched = dict(zip(networks, train_on(joined(list(networks.values()))), strict=True))
     for kind in ("added", "instead"):
-        start = joined(
-            [
-                edited(ends(before[trial.instance]), trial, number, added=kind == "added")
-                for number, trial in enumerate(tried)
-            ]
-        )
-        for trial, one in zip(tried, run(family, start, steps, seed=1), strict=True):
-            k = trial.instance
-            line = {"family": name, "n": family.n, "m": m, "intervention": kind, "seed": seeds[k]}
-            was, stayed = reading(A[k]), reading(codes(network, control[k])[-1])
-            line["before"] = plain(was)
-            if not one.status.finished:
+        changed = [
+            edited(networks[trial.seed], trial, number, added=kind == "added")
+            for number, trial in enumerate(tried)
+        ]
+        for trial, end in zip(tried, train_on(joined(changed)), strict=True):
+            was = reading(codes[trial.seed])
+            line = {**about, "intervention": kind, "seed": trial.seed, "before": plain(was)}
+            control = untouched[trial.seed]
+            if end.code is None or control.code is None:
                 yield {**line, "cost": None, "parted": False, "after": None}
                 continue
-            now = reading(codes(network, one)[-1])
+            now, stayed = reading(end.code), reading(control.code)
             place = now.neuron[trial.pair]
             yield {
                 **line,
                 "parted": bool(place.min() >= 0 and place[0] != place[1]),
-                "cost": expected_loss(family.training, one) - loss[k],
+                "cost": end.loss - control.loss,
                 "died": int((now.neuron < 0).sum() - (stayed.neuron < 0).sum()),
                 "fewer": stayed.sharing - now.sharing,
                 "after": plain(now),
@@ -470,32 +485,34 @@ def found(runs: list[Run]) -> Table:
         "network", "m", "layer", "read", "with a winner, %", "living", "shared", "crowd", "unused",
         "needed", "incidental", "θ̂", "θ = 1 refused", "forced only refused",
     ]  # fmt: skip
-    rows = []
-    for name, m, layer, lines in settings(runs):
-        every = [line for line in lines if line["start"] == "Gaussian"]
-        some = [line for line in every if is_read(line)]
-        winners = interval([100.0 * line["winners"] for line in every], digits=0)
-        row = [name, str(m), str(layer), f"{len(some)} of {len(every)}", winners]
-        if len(some) < 2:
-            rows.append([*row, *[""] * 9])
-            continue
-        uses = [use_of(line) for line in some]
-        living = [use.features + line["crowd"] for use, line in zip(uses, some, strict=True)]
-        top = sum(4 * use.shared * use.unused for use in uses)
-        pairs = sum(use.single * (use.single - 1) for use in uses)
-        rows.append(
-            [
-                *row,
-                interval(living),
-                *(interval([line[key] for line in some]) for key in ("shared", "crowd", "unused")),
-                interval([max(0, count - m) for count in living]),
-                interval([min(a["shared"] + a["crowd"], a["unused"]) for a in some]),
-                f"{top / pairs:.2f}" if pairs else "",
-                share(sum(line["p"] <= LEVEL for line in some), len(some)),
-                share(sum(map(refused, some)), len(some)),
-            ]
-        )
+    rows = [
+        [name, str(m), str(layer), *summary(pick(lines, start="Gaussian"), m)]
+        for name, m, layer, lines in settings(runs)
+    ]
     return columns, rows
+
+
+def summary(every: Sequence[Run], m: int) -> list[str]:
+    """Cells of a table from the readings of a layer of m neurons in several networks."""
+    some = [line for line in every if is_read(line)]
+    winners = interval([100.0 * line["winners"] for line in every], digits=0)
+    cells = [f"{len(some)} of {len(every)}", winners]
+    if len(some) < 2:
+        return [*cells, *[""] * 9]
+    uses = [use_of(line) for line in some]
+    living = [use.features + line["crowd"] for use, line in zip(uses, some, strict=True)]
+    top = sum(4 * use.shared * use.unused for use in uses)
+    pairs = sum(use.single * (use.single - 1) for use in uses)
+    return [
+        *cells,
+        interval(living),
+        *(interval([line[key] for line in some]) for key in ("shared", "crowd", "unused")),
+        interval([max(0, count - m) for count in living]),
+        interval([min(line["shared"] + line["crowd"], line["unused"]) for line in some]),
+        f"{top / pairs:.2f}" if pairs else "",
+        share(sum(line["p"] <= LEVEL for line in some), len(some)),
+        share(sum(map(refused, some)), len(some)),
+    ]
 
 
 def known(runs: list[Run]) -> Table:
