@@ -125,7 +125,7 @@ FAMILIES = {
     ),
     "two layers": Family(
         training=Training(network=STACK, optimizer=Optimizer(method="gd", rate=0.02)),
-        steps=20_000, depth=2, code=0.35,
+        steps=20_000, depth=2, code=0.6,
     ),
     "untied": Family(training=proximal(0.05, replace(NETWORK, untied=True)), steps=10_000),
     "together, p = 0.1": Family(
