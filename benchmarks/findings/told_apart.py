@@ -79,7 +79,7 @@ from benchmarks.findings.training.runs import (
 from flow.edit import duplicate
 from flow.training import TrainingTrajectory, train
 from flow.training.cli import ENCODER_SEED, LAYER_SEED
-from flow.training.setup import FIGURE_3, FIGURE_3_STEPS, FIGURE_4, Data, Optimizer, Training
+from flow.training.setup import FIGURE_3, FIGURE_3_STEPS, FIGURE_4, Data, Training
 from theory.occupancy import Occupancy
 
 SEEDS = 20
@@ -125,15 +125,17 @@ FAMILIES = {
         steps=FIGURE_3_STEPS, dtype="float32",
     ),
     "two layers": Family(
-        training=Training(network=STACK, optimizer=Optimizer(method="gd", rate=0.02)),
-        steps=20_000, depth=2, code=0.6,
+        training=Training(network=STACK, optimizer=FIGURE_3.optimizer),
+        steps=FIGURE_3_STEPS, dtype="float32", depth=2, code=0.6,
     ),
-    "untied": Family(training=proximal(0.05, replace(NETWORK, untied=True)), steps=10_000),
+    "untied": Family(
+        training=proximal(0.1, replace(NETWORK, untied=True)), steps=4_000, dtype="float32",
+    ),
     "together, p = 0.1": Family(
-        training=replace(proximal(0.05), data=Data(probability=0.1, batch=128)),
-        steps=8_000, dtype="float32",
+        training=replace(proximal(0.05), data=Data(probability=0.1, batch=64)),
+        steps=6_000, dtype="float32",
     ),
-    "noise, no ℓ1": Family(training=FIGURE_4, steps=50_000, dtype="float32"),
+    "noise, no ℓ1": Family(training=FIGURE_4, steps=30_000, dtype="float32"),
     "contexts": Family(
         training=context.Setting(n=20, on=5).training, steps=context.STEPS, dtype="float32", n=20,
     ),
