@@ -15,7 +15,7 @@ def test_the_loss_is_the_written_one(setting):
     outputs = 10 if setting.task == "classifier" else 64
     D = starts(outputs, setting.m, range(2), dtype="float32")
     E = encoder_starts(64, setting.m, range(2), dtype="float32")
-    _, losses = digits.fit(setting, [(D, E)], 0)
+    ((_, _, losses),) = digits.fit(setting, [(D, E)], [0])
     seen, classes, *_ = digits.images()
     target = np.eye(10)[classes] if setting.task == "classifier" else seen
     for k in range(2):
@@ -58,18 +58,19 @@ def test_pairs_on_a_neuron_are_told_by_their_signs():
 
 
 def test_networks_are_trained_read_and_duplicated():
-    runs = digits.measure(Setting(m=6), seeds=range(2), steps=20)
-    runs += digits.measure(Setting(task="autoencoder"), seeds=range(2), steps=5)
-    runs = [{**run, "setting": run["setting"].replace("m = 6", "m = 8")} for run in runs]
-    ((D, E),), losses = digits.fit(
-        Setting(m=6), [(starts(10, 6, [0], dtype="float32"),
-                        encoder_starts(64, 6, [0], dtype="float32"))], 20,
+    runs = digits.measure(Setting(m=6), seeds=range(2), looks=(2, 20), on=5)
+    runs = [{**run, "setting": SETTINGS[0].name} for run in runs]
+    start = [(starts(10, 6, [0], dtype="float32"), encoder_starts(64, 6, [0], dtype="float32"))]
+    ((D, E, losses),) = digits.fit(Setting(m=6), start, [20])
+    (mine,) = (
+        run for run in runs
+        if (run.get("features"), run["seed"], run.get("steps")) == ("outputs", 0, 20)
     )  # fmt: skip
-    mine = next(run for run in runs if run.get("features") == "outputs" and run["seed"] == 0)
     assert mine["loss"] == pytest.approx(losses[0], rel=1e-5)
     assert mine["told"] == pytest.approx(digits.told(Setting(m=6), D[0], E[0]), abs=0.01)
     columns, rows = digits.table(runs)
-    assert len(rows) == 4 + 3
+    assert len(rows) == 5
     assert {len(row) for row in rows} == {len(columns)}
     columns, rows = digits.parted(runs)
-    assert {len(row) for row in rows} <= {len(columns)}
+    assert rows
+    assert {len(row) for row in rows} == {len(columns)}
