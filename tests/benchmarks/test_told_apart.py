@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 pytest.importorskip("jax")
 from benchmarks.findings import told_apart
 from benchmarks.findings.told_apart import FAMILIES, Trial, reading
+from benchmarks.findings.training.runs import gather
 from flow.training import train
 from tests.strategies import log_uniform, one_hot_weights, relabelling, seeds, weights
+from theory.ledger import find
 from theory.occupancy import occupancy
 
 
@@ -134,3 +136,29 @@ def test_the_loss_on_fresh_inputs_is_that_of_the_run_where_nothing_is_drawn():
     assert told_apart.expected_loss(
         replace(family.training, data=replace(family.training.data, batch=1)), drawn
     ) == pytest.approx(exact, rel=0.1)
+
+
+def test_what_the_ledger_quotes_is_what_was_measured():
+    runs = gather(told_apart.QUESTIONS[0], told_apart.FILE, until=0.0)
+    planted = [run for run in runs if run.get("start") in told_apart.STARTS[1:]]
+    read = [run for run in planted if told_apart.is_read(run)]
+    assert all(map(told_apart.as_planted, read))
+    said = find("incidental-or-necessary").statement
+    assert f"in all {len(read)} layers" in said
+
+    def costless(families, *, unused):
+        """Of copies in the place of the least used neuron."""
+        some = [
+            run for run in runs
+            if run.get("intervention") == "instead" and run["family"] in families
+            and (run["before"]["unused"] > 0) == unused
+        ]  # fmt: skip
+        return [told_apart.without_cost(run, 4.0) for run in some]
+
+    single = {"one layer, tied", "AdamW", "untied"}
+    assert costless(single, unused=False) == [False] * 120
+    good = costless(single, unused=True)
+    assert f"({sum(good)} of {len(good)} trials with one layer), and in none of 120" in said
+    stacks = [run for run in runs if run.get("intervention") and run["family"] == "two layers"]
+    assert not any(run["parted"] for run in stacks)
+    assert f"0 of {len(stacks)}" in find("duplication").statement
