@@ -25,7 +25,9 @@ E[4XU] = θ E[M(M − 1)] under the tilted law makes 4XU/M(M − 1) an estimate 
 happened only as far as it had to (X = 0 or U = 0): one shared and one unused neuron together refute
 that. A random sample of neurons has the same laws with its own numbers, n and m being unknown.
 
-All this is of end states of this model; nothing was tried on a real network.
+All this is of one-hot ends of this model. How much of it is left where rows are not one-hot, in
+networks trained otherwise and in one that saw real images, is measured in
+benchmarks/findings/README.md.
 
 Sources: theory/README, section 4; Engels, Genetics 183 (2009) 1431, for the test.
 """

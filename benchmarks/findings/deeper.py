@@ -236,7 +236,12 @@ def table(runs: list[Run]) -> Table:
         keys,
         key=lambda k: (k[0], methods.index(k[2]), kinds.index(k[1]), len(k[3]), k[3]),
     ):
-        made = pick(runs, n=n, kind=kind, method=method, widths=list(widths))
+        # A run of the reduced part may stand in the whole one, too.
+        by_seed = {
+            run["seed"]: run
+            for run in pick(runs, n=n, kind=kind, method=method, widths=list(widths))
+        }
+        made = list(by_seed.values())
         some = [run for run in made if run["layers"]]
         if len(some) < 2:
             continue

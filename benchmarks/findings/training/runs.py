@@ -37,8 +37,9 @@ class Case:
     """Runs of one training that are made together."""
 
     name: str
-    training: Training
-    measure: Callable[[Training], list[Run]]
+    training: Any
+    """Its settings, a dataclass; of most questions a Training."""
+    measure: Callable[[Any], list[Run]]
 
 
 @dataclass(frozen=True)
