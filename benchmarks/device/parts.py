@@ -81,13 +81,14 @@ class Scale:
 SCALES = {
     "full": Scale(
         peak=8192,
-        steps=((8, 16), (256, 1024)),
+        steps=((256, 1024),),
         seeds=5,
         timed_steps=(
-            (1, 256, 256, "float64"), (1, 256, 4096, "float64"), (64, 256, 256, "float64"),
+            (1, 256, 4096, "float64"),
+            (64, 256, 256, "float64"),
             (1, 2048, 16384, "float32"),
         ),
-        evaluations=((256, 4096), (1024, 16384), (2048, 16384), (4096, 65536), (8192, 65536)),
+        evaluations=((256, 4096), (2048, 16384), (4096, 65536), (8192, 65536)),
         figure3=(256, tuple(256 * k for k in range(1, 17)), 16, 1e-3),
         large=(4096, 65536, 1e-3),
         copied=2**30,
@@ -117,7 +118,7 @@ def peak_memory() -> float | None:
     return None if peak is None else peak / 2**30
 
 
-def timed(call: Callable[[], Any], *, least: int = 5, most: int = 50, budget: float = 2.0) -> Row:
+def timed(call: Callable[[], Any], *, least: int = 5, most: int = 50, budget: float = 1.0) -> Row:
     """Median and worst seconds of a call that is compiled, each until the device is done."""
     import jax
 
@@ -270,7 +271,11 @@ def _differing(one: np.ndarray, other: np.ndarray) -> int:
 
 
 def _step_error(n: int, m: int, dtype: Any, goal: float) -> Row:
-    """One step of the device from W in `dtype` against Numba's in float64, at three lengths."""
+    """One step of the device from W in `dtype` against Numba's in float64, at three lengths.
+
+    Where Numba lays W out whole as well: of a sparse W it stores what is not zero or may revive, as
+    far as the beginning of the step tells.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -283,58 +288,26 @@ def _step_error(n: int, m: int, dtype: Any, goal: float) -> Row:
 
     forces = paper_forces(0.02)
     errors = []
-    for t in (0.0, 3.0):
+    for t in (0.0, 0.5, 3.0):
         W = integrate(forces, gaussian_init(n, m, seed=1), t_end=t, rtol=RTOL, backend="numba")
         start = W.final.astype(dtype)
         for h in (0.1, 1.0, 6.0):
             field = Field(sum_forces(forces), n, m, np.dtype(np.float64))
             state = field.init(start.astype(np.float64))
+            if state.layout.width < m or state.layout.column is not None:
+                continue
             theirs = ProximalChebyshev().propose(field, state, h, RTOL)
+            if theirs.error > 1.0:  # thrown away by every run: rounding may decide within it
+                continue
             with jax.enable_x64(True):
                 ours = np.asarray(step(jax.tree.map(np.float64, flow_term(forces)),
                                        jnp.asarray(start), h))  # fmt: skip
             errors.append(float(np.abs(ours - state.layout.scatter(theirs.W, m)).max()))
     return {
         "case": f"one step against Numba's, ({n}, {m}), {np.dtype(dtype)}",
-        "measured": max(errors), "of": len(errors), "unit": "largest |ΔW|", "goal": goal,
+        "measured": max(errors, default=float("nan")), "of": len(errors),
+        "unit": "largest |ΔW|", "goal": goal,
     }  # fmt: skip
-
-
-def step(scale: Scale, limit: float) -> Iterator[Row]:
-    """Whole steps, by the stage: what remains of it beside one evaluation is not the products."""
-    from flow.accelerator.batch import Batch
-
-    for members, n, m, dtype in scale.timed_steps:
-        forces = sum_forces(paper_forces(1e-3))
-        runs = Batch([forces] * members, n, m, np.dtype(dtype))
-        start = {b: gaussian_init(n, m, seed=b, dtype=dtype) for b in range(members)}
-        runs.init(start)
-        trials = dict.fromkeys(range(members), (1.0, RTOL))
-        with compiling() as spent:
-            proposals = runs.try_steps(trials, keep=False)
-        stages = runs.evaluations(0) - 1
-        del proposals
-        times = timed(partial(_step_once, runs, trials))
-        once = timed(partial(_sample_once, runs))
-        yield {
-            "case": f"one stage of a step of {stages}, {members} × ({n}, {m}), {dtype}",
-            "measured": 1e3 * times["seconds"] / stages, "worst": 1e3 * times["worst"] / stages,
-            "of": times["of"], "unit": "ms", "evaluation alone, ms": 1e3 * once["seconds"],
-            "compile s": spent.seconds, "peak GiB": peak_memory(),
-        }  # fmt: skip
-        del runs
-
-
-def _step_once(runs: Any, trials: dict[int, tuple[float, float]]) -> Any:
-    return runs.try_steps(trials, keep=False)[0].W.values
-
-
-def _sample_once(runs: Any) -> Any:
-    from flow.accelerator.batch import _sample
-    from flow.accelerator.settings import own_settings
-
-    with own_settings():
-        return _sample(runs._term, runs._W, None)
 
 
 def evaluation(scale: Scale, limit: float) -> Iterator[Row]:
@@ -454,7 +427,44 @@ def large(scale: Scale, limit: float) -> Iterator[Row]:
     }  # fmt: skip
 
 
-PARTS = {part.__name__: part for part in (device, correct, step, evaluation, figure3, large)}
+def step(scale: Scale, limit: float) -> Iterator[Row]:
+    """Whole steps, by the stage: what remains of it beside one evaluation is not the products."""
+    from flow.accelerator.batch import Batch
+
+    for members, n, m, dtype in scale.timed_steps:
+        forces = sum_forces(paper_forces(1e-3))
+        runs = Batch([forces] * members, n, m, np.dtype(dtype))
+        start = {b: gaussian_init(n, m, seed=b, dtype=dtype) for b in range(members)}
+        runs.init(start)
+        trials = dict.fromkeys(range(members), (1.0, RTOL))
+        with compiling() as spent:
+            proposals = runs.try_steps(trials, keep=False)
+        stages = runs.evaluations(0) - 1
+        del proposals
+        times = timed(partial(_step_once, runs, trials))
+        once = timed(partial(_sample_once, runs))
+        yield {
+            "case": f"one stage of a step of {stages}, {members} × ({n}, {m}), {dtype}",
+            "measured": 1e3 * times["seconds"] / stages, "worst": 1e3 * times["worst"] / stages,
+            "of": times["of"], "unit": "ms", "evaluation alone, ms": 1e3 * once["seconds"],
+            "compile s": spent.seconds, "peak GiB": peak_memory(),
+        }  # fmt: skip
+        del runs
+
+
+def _step_once(runs: Any, trials: dict[int, tuple[float, float]]) -> Any:
+    return runs.try_steps(trials, keep=False)[0].W.values
+
+
+def _sample_once(runs: Any) -> Any:
+    from flow.accelerator.batch import _sample
+    from flow.accelerator.settings import own_settings
+
+    with own_settings():
+        return _sample(runs._term, runs._W, None)
+
+
+PARTS = {part.__name__: part for part in (device, correct, evaluation, figure3, large, step)}
 
 
 # The process -------------------------------------------------------------------------------------
@@ -497,6 +507,8 @@ def main() -> None:
     """Print the rows of one part, as they come, to what standard output was at the start."""
     name, scale, limit = sys.argv[1:]
     os.environ.setdefault("TQDM_MININTERVAL", "5")  # a log, not a terminal
+    # Before JAX starts, which by itself takes three quarters and no more.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)  # what libraries print is not a row
         end_with_reader(out.fileno())
