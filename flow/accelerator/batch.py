@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -69,6 +69,15 @@ class _Report(NamedTuple):
     evaluations: Array
 
 
+def _each_member(one: Callable[..., Any], *arguments: Any) -> Any:
+    """`one` of every member. A lone member is not vectorised: in loops that end by a condition,
+    vectorised code keeps what it had of everything beside what it makes."""
+    if jax.tree.leaves(arguments)[0].shape[0] > 1:
+        return jax.vmap(one)(*arguments)
+    lone = one(*jax.tree.map(lambda a: a[0], arguments))
+    return jax.tree.map(lambda a: a[None], lone)
+
+
 def _row_sums(term: FlowTerm, W: Array, sample: Sample) -> RowSums:
     """See :func:`flow.kernels.rows.sum_rows`."""
     speed = jnp.abs(term.velocity(W, sample))
@@ -102,7 +111,7 @@ def _sample(term: FlowTerm, W: Array, mesh: Any) -> tuple[Sample, _Report]:
             sample.evaluations,
         )
 
-    sample, report = jax.vmap(one)(term, W)
+    sample, report = _each_member(one, term, W)
     return sample, _replicated(report, mesh)
 
 
@@ -119,7 +128,7 @@ def _step(
         report = _Report(row_norm(error), end.coupling, sums, end.stiffness, end.evaluations)
         return W1, end, report, MeanDrift(dense["P"], dense["rho"]) if keep else None
 
-    W1, end, report, mean = jax.vmap(one)(term, W, sample, h, rtol)
+    W1, end, report, mean = _each_member(one, term, W, sample, h, rtol)
     return W1, end, _replicated(report, mesh), mean
 
 
