@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -69,6 +69,15 @@ class _Report(NamedTuple):
     evaluations: Array
 
 
+def _each_member(one: Callable[..., Any], *arguments: Any) -> Any:
+    """`one` of every member. A lone member is not vectorised: in loops that end by a condition,
+    vectorised code keeps what it had of everything beside what it makes."""
+    if jax.tree.leaves(arguments)[0].shape[0] > 1:
+        return jax.vmap(one)(*arguments)
+    lone = one(*jax.tree.map(lambda a: a[0], arguments))
+    return jax.tree.map(lambda a: a[None], lone)
+
+
 def _row_sums(term: FlowTerm, W: Array, sample: Sample) -> RowSums:
     """See :func:`flow.kernels.rows.sum_rows`."""
     speed = jnp.abs(term.velocity(W, sample))
@@ -102,7 +111,7 @@ def _sample(term: FlowTerm, W: Array, mesh: Any) -> tuple[Sample, _Report]:
             sample.evaluations,
         )
 
-    sample, report = jax.vmap(one)(term, W)
+    sample, report = _each_member(one, term, W)
     return sample, _replicated(report, mesh)
 
 
@@ -119,7 +128,7 @@ def _step(
         report = _Report(row_norm(error), end.coupling, sums, end.stiffness, end.evaluations)
         return W1, end, report, MeanDrift(dense["P"], dense["rho"]) if keep else None
 
-    W1, end, report, mean = jax.vmap(one)(term, W, sample, h, rtol)
+    W1, end, report, mean = _each_member(one, term, W, sample, h, rtol)
     return W1, end, _replicated(report, mesh), mean
 
 
@@ -168,6 +177,12 @@ def _compact(W: Array, slots: Array, columns: Array, mesh: Any) -> Array:
     )(W, columns)
 
 
+@jax.jit
+def _take_member(W: Array, slot: int) -> Array:
+    """(1, n, width); one program for all slots."""
+    return jax.lax.dynamic_slice_in_dim(W, slot, 1, axis=0)
+
+
 @partial(jax.jit, static_argnames=("size", "mesh"))
 def _block(W: Array, slot: int, start: int, size: int, mesh: Any) -> Array:
     return _replicated(jax.lax.dynamic_slice_in_dim(W[slot], start, size, axis=1), mesh)
@@ -177,7 +192,10 @@ def _block(W: Array, slot: int, start: int, size: int, mesh: Any) -> Array:
 
 
 class _Stored:
-    """W or C of one member as it was after one call; NumPy makes an array of it on demand."""
+    """W or C of one member as it was after one call; NumPy makes an array of it on demand.
+
+    It keeps the arrays of all members alive.
+    """
 
     def __init__(self, values: Array, slot: int, mesh: Any) -> None:
         self.values, self.slot, self.mesh = values, slot, mesh
@@ -186,7 +204,8 @@ class _Stored:
         """(n, width)."""
         with own_settings():
             if self.values.is_fully_addressable:
-                return np.asarray(self.values[self.slot])
+                lone = self.values.shape[0] == 1
+                return np.asarray(self.values if lone else _take_member(self.values, self.slot))[0]
             # Block by block: no device need hold all of W.
             width = self.values.shape[2]
             size = width // self.mesh.size
@@ -195,6 +214,11 @@ class _Stored:
                 for start in range(0, width, size)
             ]
             return np.concatenate([np.asarray(b.addressable_data(0)) for b in blocks], axis=1)
+
+    def alone(self) -> _Stored:
+        """The same values, in an array that has nothing else in it."""
+        with own_settings():
+            return _Stored(_take_member(self.values, self.slot), 0, self.mesh)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.rows().ravel(), dtype)
@@ -213,6 +237,10 @@ class DeviceState:
     stiffness: float
     since: int
     """Accepted steps since neurons were last dropped."""
+
+    def alone(self) -> DeviceState:
+        """The same state, which no longer keeps the arrays of the other members alive."""
+        return replace(self, W=self.W.alone(), C=self.C.alone())
 
     def dense(self, m: int) -> np.ndarray:
         """W : (n, m) with every neuron in its place."""

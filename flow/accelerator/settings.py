@@ -10,12 +10,15 @@ import jax
 
 @contextmanager
 def own_settings(*, double: bool = True) -> Iterator[None]:
-    """For a block, and never for the process: float64 or not, and NumPy's rules of broadcasting.
+    """For a block, and never for the process: float64 or not, products in the precision of their
+    operands, and NumPy's rules of broadcasting.
 
-    A user who has JAX raise on implicit broadcasting or promotion means code of their own.
+    Left to themselves, accelerators multiply float32 with ten bits (TF32) or fewer. A user who has
+    JAX raise on implicit broadcasting or promotion means code of their own.
     """
     with (
         jax.enable_x64(double),
+        jax.default_matmul_precision("highest"),
         jax.numpy_rank_promotion("allow"),
         jax.numpy_dtype_promotion("standard"),
     ):

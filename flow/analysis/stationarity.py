@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.linalg import eigh
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from flow.forces import Force, ForceSum, Growth, sum_forces, velocity
@@ -20,7 +22,8 @@ ROUNDING = 256.0
 row
 solver leaves is up to a hundred of them."""
 DENSE_HESSIAN = 1200
-"""Non-zeros up to which the Hessian is formed; beyond, its lowest eigenvalue comes by Lanczos."""
+"""Non-zeros up to which the Hessian is formed, whole or, beyond, each of its blocks; where one is
+larger still, its lowest eigenvalue comes by Lanczos."""
 DENSE_HESSIAN_OF_DRIFTS = 100
 """The same where a force has a general drift, of which every column costs two evaluations."""
 
@@ -86,6 +89,10 @@ def lowest_curvature(slots: ForceSum, W: np.ndarray) -> float:
             else _dense_hessian(slots, W, rows, columns)
         )
         return float(eigh(0.5 * (H + H.T), eigvals_only=True, subset_by_index=[0, 0])[0])
+    if not slots.drifts:
+        blocks = _blocks(W, rows, columns)
+        if max(block.size for block in blocks) <= DENSE_HESSIAN:
+            return min(_lowest_of_block(slots, W, rows[block], columns[block]) for block in blocks)
     start = np.random.default_rng(0).normal(size=size)
     # Without ℓ1 rest points form manifolds, along which the curvature is zero: it is found to a
     # thousandth of the fastest rate then. A Ritz value is never below the lowest eigenvalue.
@@ -100,6 +107,28 @@ def lowest_curvature(slots: ForceSum, W: np.ndarray) -> float:
     except ArpackNoConvergence:
         return math.nan
     return float(found[0]) - shift
+
+
+def _blocks(W: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> list[np.ndarray]:
+    """Which non-zeros the Hessian couples: those of features that share neurons, directly or not.
+
+    Every entry of :func:`_dense_hessian` between two rows has a neuron k with W_ik W_jk ≠ 0.
+    """
+    n, m = W.shape
+    graph = coo_array((np.ones(rows.size), (rows, n + columns)), shape=(n + m, n + m))
+    _, labels = connected_components(graph, directed=False)
+    order = np.argsort(labels[rows], kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[rows][order])) + 1)
+
+
+def _lowest_of_block(
+    slots: ForceSum, W: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> float:
+    """Lowest eigenvalue of the Hessian on the non-zeros of one block."""
+    features, rows = np.unique(rows, return_inverse=True)
+    neurons, columns = np.unique(columns, return_inverse=True)
+    H = _dense_hessian(slots, W[np.ix_(features, neurons)], rows, columns)
+    return float(eigh(0.5 * (H + H.T), eigvals_only=True, subset_by_index=[0, 0])[0])
 
 
 def _dense_hessian(

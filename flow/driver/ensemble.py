@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from flow.accelerator.batch import Batch
 
 
+MOST_PADDING = 2.0
+"""By how much padding to one width may enlarge a batch at its start; dead neurons are dropped soon
+after, whatever the width was."""
+
 MemberCallback = Callable[[int, Simulation], "bool | None"]
 """Called with a member's number and its simulation after every step that it makes."""
 
@@ -59,9 +63,10 @@ def integrate_ensemble(
     """Run dW/dt = Σ forces from every W0, each with its own steps and its own end.
 
     Members may differ in seed, in the strengths of their forces, and in n and m: those with the
-    same n and dtype are stepped by one vectorised program for each of the widths 64, 128, 256, …
-    ≥ m that they are padded to. A member agrees with :func:`flow.integrate` on its own as well as
-    `rtol` allows: the steps are the same up to rounding, which races amplify.
+    same n and dtype are padded to one of the widths 64, 128, 256, … ≥ m and stepped by one
+    vectorised program, narrow ones with wide ones where that no more than doubles the work. A
+    member agrees with :func:`flow.integrate` on its own as well as `rtol` allows: the steps are the
+    same up to rounding, which races amplify.
 
     Parameters
     ----------
@@ -134,17 +139,39 @@ def _batches(problems: Sequence[Problem], most: int) -> list[dict[int, Problem]]
     """Members that one program can step."""
     from flow.accelerator.batch import bucket
 
-    groups: dict[Any, dict[int, Problem]] = {}
+    groups: dict[Any, dict[int, list[int]]] = {}
     for b, problem in enumerate(problems):
         (n, m), slots = problem.W0.shape, problem.total
-        key = (n, bucket(m), problem.W0.dtype, slots.drifts, slots.preserves_dead_neurons)
-        groups.setdefault(key, {})[b] = problem
+        key = (n, problem.W0.dtype, slots.drifts, slots.preserves_dead_neurons)
+        groups.setdefault(key, {}).setdefault(bucket(m), []).append(b)
     batches = []
-    for group in groups.values():
-        members = list(group)
-        batches += [
-            {b: group[b] for b in members[k : k + most]} for k in range(0, len(members), most)
-        ]
+    for widths in groups.values():
+        for members in _joined_widths(widths):
+            batches += [
+                {b: problems[b] for b in members[k : k + most]}
+                for k in range(0, len(members), most)
+            ]
+    return batches
+
+
+def _joined_widths(widths: Mapping[int, Sequence[int]]) -> list[list[int]]:
+    """Members of several padded widths, in batches that each have the width of their widest.
+
+    A batch is compiled for every width and number of members that it comes down to, so that one
+    wide batch soon costs less than several: narrower ones join as long as :data:`MOST_PADDING`
+    allows.
+    """
+    batches: list[list[int]] = []
+    widest = weights = 0
+    for width in sorted(widths, reverse=True):
+        members = widths[width]
+        weights += len(members) * width
+        padded = (len(batches[-1]) + len(members)) * widest if batches else math.inf
+        if padded <= MOST_PADDING * weights:
+            batches[-1] += members
+        else:
+            batches.append(list(members))
+            widest, weights = width, len(members) * width
     return batches
 
 
@@ -222,6 +249,8 @@ class _Together:
                 trial = next_trial(engine.problem, engine.run)
                 if trial is not None:
                     found[k] = trial
+                else:
+                    engine.run.state = engine.run.state.alone()
         return found
 
     def _round(self, trials: Mapping[int, Trial]) -> None:

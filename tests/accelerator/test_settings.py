@@ -6,6 +6,7 @@ import pytest
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.training import train
 from flow.training.setup import Network, Optimizer, Training
+from tests.accelerator.test_batch import products
 
 jax = pytest.importorskip("jax")
 
@@ -37,3 +38,24 @@ def test_training_works_where_jax_raises_on_broadcasting_and_promotion(strict, d
     )
     (run,) = train(training, gaussian_init(4, 6, seed=0, dtype=dtype), steps=3)
     assert np.isfinite(run.final).all()
+
+
+def test_products_of_training_have_the_precision_of_their_operands(monkeypatch):
+    """No TF32 by accident, as in the solver: and outside, JAX's own precision."""
+    from flow.training import network
+
+    seen = []
+    gram = network.gram
+
+    def watched(W):
+        program = jax.make_jaxpr(lambda A: A @ A.T)(W)
+        seen.extend(product.params["precision"] for product in products(program.jaxpr))
+        return gram(W)
+
+    monkeypatch.setattr(network, "gram", watched)
+    training = Training(
+        network=Network(c=1.0, lam=0.05), optimizer=Optimizer(method="proximal", rate=0.01)
+    )
+    train(training, gaussian_init(4, 5, seed=0, dtype=np.float32), steps=1)
+    assert set(seen) == {(jax.lax.Precision.HIGHEST,) * 2}
+    assert jax.config.jax_default_matmul_precision is None

@@ -142,6 +142,26 @@ def test_many_non_zeros_go_by_lanczos_to_the_same_value(monkeypatch):
     np.testing.assert_allclose(lowest_curvature(slots, W), dense, rtol=1e-8)
 
 
+@pytest.mark.parametrize("leak", [0.0, 0.3])
+@given(W=weights(n=(2, 8), m=(2, 8)), seed=seeds)
+def test_features_that_share_no_neuron_may_be_looked_at_apart(leak, W, seed):
+    """The same lowest curvature from each block of the Hessian as from the whole of it."""
+    W[np.random.default_rng(seed).random(W.shape) < 0.8] = 0.0
+    slots = sum_forces([FeatureBenefit(), Interference(1.0, leak), Regularization(0.01)])
+    whole = lowest_curvature(slots, W)
+    count = np.count_nonzero(W)
+    with pytest.MonkeyPatch.context() as patch:
+        # One less than all, so that it is blocks wherever there are two, and never Lanczos else.
+        patch.setattr(module, "DENSE_HESSIAN", count - 1)
+        blocks = module._blocks(W, *np.nonzero(W)) if count else []
+        if len(blocks) < 2:
+            return
+        patch.setattr(module, "eigsh", None)
+        np.testing.assert_allclose(lowest_curvature(slots, W), whole, atol=1e-12)
+    sets = [{*np.nonzero(W)[1][block]} for block in blocks]
+    assert sum(map(len, sets)) == len(set().union(*sets))  # no neuron is in two of them
+
+
 @pytest.mark.parametrize("lam", [0.01, 0.1, 0.3])
 def test_one_survivor_at_its_stable_root_is_certified(lam):
     """c(1 − w²)w = λ, theory/README, section 2."""

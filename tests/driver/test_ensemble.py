@@ -1,9 +1,15 @@
 """integrate_ensemble(): many runs at once are the runs on their own."""
 
+import gc
+from functools import cache
+
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import flow.accelerator.batch as backend
 from flow import (
     FeatureBenefit,
     Interference,
@@ -14,29 +20,58 @@ from flow import (
     integrate_ensemble,
 )
 from flow.accelerator.batch import bucket
+from flow.driver.ensemble import _joined_widths
 
 N = 8
-# Seeds, strengths, λ and m all differ; four with a broken one, so that few programs are compiled.
+# Seeds, strengths, λ, m and the widths that these are padded to all differ; four with a broken one,
+# so that few programs are compiled.
 MEMBERS = [
     ([FeatureBenefit(), Interference(), Regularization(0.02)], gaussian_init(N, 60, seed=0)),
     ([FeatureBenefit(4.0), Interference(4.0), Regularization(0.1)], gaussian_init(N, 64, seed=1)),
-    ([FeatureBenefit(), Interference(0.5), Regularization(0.05)], gaussian_init(N, 40, seed=2)),
+    ([FeatureBenefit(), Interference(0.5), Regularization(0.05)], gaussian_init(N, 100, seed=2)),
 ]
 
 
-def test_members_agree_with_runs_on_their_own_and_one_that_is_not_finite_is_named():
+SETTINGS = {"save_at": [0.0, 4.0], "rtol": 1e-3, "events": True}
+
+
+@cache
+def together():
+    """All of them and the broken one; and how many arrays the size of all W there were at most."""
     forces, starts = map(list, zip(*MEMBERS, strict=True))
     broken = starts[0].copy()
     broken[3, 5] = np.nan
-    settings = {"save_at": [0.0, 4.0], "rtol": 1e-3, "events": True}
-    runs = integrate_ensemble(
-        [*forces, forces[0]], [*starts, broken], metadata=[{"seed": s} for s in range(4)],
-        **settings,
-    )  # fmt: skip
+    counts = []
+    step = backend._step
+
+    def watched(term, W, *rest):
+        gc.collect()
+        if W.shape[0] > 1:  # what members keep of their own is as large as a batch of one
+            counts.append(sum(array.shape == W.shape for array in jax.live_arrays()))
+        return step(term, W, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "_step", watched)
+        runs = integrate_ensemble(
+            [*forces, forces[0]], [*starts, broken], metadata=[{"seed": s} for s in range(4)],
+            **SETTINGS,
+        )  # fmt: skip
+    return runs, counts
+
+
+def test_members_that_have_ended_keep_no_arrays_of_the_others():
+    """Where all go on there are W and its drift, and so there are when one has ended."""
+    _, counts = together()
+    assert set(counts) == {2}
+
+
+def test_members_agree_with_runs_on_their_own_and_one_that_is_not_finite_is_named():
+    runs, _ = together()
+    assert {run.stats["together"] for run in runs} == {4}
     assert runs[3].status is Status.NON_FINITE
     assert runs[3].message.startswith("member 3: ")
     for b, (own, W0) in enumerate(MEMBERS):
-        alone = integrate(own, W0, backend="numba", **settings)
+        alone = integrate(own, W0, backend="numba", **SETTINGS)
         run = runs[b]
         assert run.status is Status.STATIONARY
         assert run.final.shape == W0.shape
@@ -79,6 +114,31 @@ def test_the_ladder_of_widths_holds_every_number_of_neurons():
     widths = [bucket(m) for m in range(1, 2000)]
     assert all(m <= width <= max(64, 2 * m) for m, width in enumerate(widths, 1))
     assert set(widths) == {64, 128, 256, 512, 1024, 2048}
+
+
+@given(st.dictionaries(st.sampled_from([64 * 2**k for k in range(8)]), st.integers(1, 40)))
+def test_widths_are_joined_so_that_padding_at_most_doubles_a_batch(counts):
+    widths, before = {}, 0
+    for width, count in counts.items():
+        widths[width] = list(range(before, before := before + count))
+    batches = _joined_widths(widths)
+    assert sorted(b for members in batches for b in members) == list(range(before))
+    own = {b: width for width, members in widths.items() for b in members}
+    tops = []
+    for members in batches:
+        sizes = [own[b] for b in members]
+        assert len(sizes) * max(sizes) <= 2 * sum(sizes)
+        tops.append(max(sizes))
+    assert tops == sorted(tops, reverse=True)
+
+
+def test_figure_3_is_one_batch_and_a_wide_run_takes_no_crowd_of_narrow_ones_along():
+    sizes = [256 * k for k in range(1, 17) for _ in range(16)]
+    widths = {}
+    for b, m in enumerate(sizes):
+        widths.setdefault(bucket(m), []).append(b)
+    assert len(_joined_widths(widths)) == 1
+    assert _joined_widths({64: [0, 1, 2], 65536: [3]}) == [[3], [0, 1, 2]]
 
 
 @pytest.mark.parametrize(
