@@ -17,6 +17,9 @@ relaxation of y are integrated with φ-functions, so steps may be long against 1
 
 All arrays are flat; row i is ``[start[i]:start[i+1]]``: dense and sparse layouts alike.
 
+Loops run over slices of a row: an index that might be negative, as one from ``start`` might, keeps
+them from being vectorised.
+
 Kernels that may reorder sums, and all that call them from other kernels, are inlined by force
 (in all files of this package). Left to itself the compiler keeps two versions of
 them, optimised differently, and which one is linked depends on what the compile cache held: the
@@ -155,12 +158,12 @@ _REDUCTION = {"reassoc", "nsz", "contract"}
 
 
 @kernel(forceinline=True, fastmath=_REDUCTION)
-def _moments(W, D, scale, lam, begin, end):
+def _moments(W, D, scale, lam):
     """Q(0), half its slope, and Σ x'² at S = 0."""
     q = 0.0
     slope = 0.0
     speed = 0.0
-    for k in range(begin, end):
+    for k in range(W.size):
         w = W[k]
         d = D[k] * scale
         beyond = max(abs(d) - lam, 0.0)
@@ -172,14 +175,14 @@ def _moments(W, D, scale, lam, begin, end):
 
 
 @kernel(forceinline=True, fastmath=_REDUCTION)
-def _squared_norms(W, D, scale, lam, S, begin, end):
+def _squared_norms(W, D, scale, lam, S):
     """Q(S/2), Q(S), Q'(S), and Σ v⁴ over the weights that reached zero before S."""
     half = 0.5 * S
     q_half = 0.0
     q_full = 0.0
     slope = 0.0
     kinks = 0.0
-    for k in range(begin, end):
+    for k in range(W.size):
         w = W[k]
         d = D[k] * scale
         size = abs(w)
@@ -198,8 +201,8 @@ def _squared_norms(W, D, scale, lam, S, begin, end):
 
 
 @kernel(inline="always")
-def _write_row(W, D, scale, lam, E, S, begin, end, out):
-    for k in range(begin, end):
+def _write_row(W, D, scale, lam, E, S, out):
+    for k in range(W.size):
         w = W[k]
         d = D[k] * scale
         size = abs(w)
@@ -209,8 +212,14 @@ def _write_row(W, D, scale, lam, E, S, begin, end, out):
         # One that passes through zero, or leaves it, goes against its drift.
         against = -beyond if d > 0.0 else beyond
         passed = against * (S - size / v) if beyond > 0.0 else 0.0
-        x = (x if w > 0.0 else -x) if x > 0.0 else passed
-        out[k] = E * x
+        forward = x if w > 0.0 else -x
+        out[k] = E * (forward if x > 0.0 else passed)
+
+
+@kernel(inline="always")
+def _recur(mu, D, nu, previous, gamma_tilde, C0):
+    for k in range(D.size):
+        previous[k] = mu * D[k] + nu * previous[k] + gamma_tilde * C0[k]
 
 
 MAX_PIECES = 64
@@ -219,14 +228,14 @@ KINK = 0.01
 
 
 @kernel(inline="always")
-def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
+def _solve_row(W, D, scale, h, g0, g1, lam, accuracy):
     """E, S over a step h, ‖W_i‖² after it, and an estimate of the row's error (a norm).
 
     ‖W_i‖² is 0 where g1 = 0: nothing depends on it then.
     """
     if g1 == 0.0:
         return math.exp(g0 * h), h * _phi(-g0 * h)[0], 0.0, 0.0
-    q0, slope, speed = _moments(W, D, scale, lam, begin, end)
+    q0, slope, speed = _moments(W, D, scale, lam)
     if speed == 0.0 and q0 == 0.0:  # zero, or so small that its square is
         return math.exp(g0 * h), h * _phi(-g0 * h)[0], 0.0, 0.0
     slope *= 2.0
@@ -238,7 +247,7 @@ def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
     error = FAILED
     for _ in range(4):
         guess = S
-        q_half, q_full, end_slope, kinks = _squared_norms(W, D, scale, lam, guess, begin, end)
+        q_half, q_full, end_slope, kinks = _squared_norms(W, D, scale, lam, guess)
         full = (q_full - q0 - slope * guess) / (guess * guess)
         half = (q_half - q0 - 0.5 * slope * guess) / (0.25 * guess * guess)
         c3 = 2.0 * (full - half) / guess
@@ -284,16 +293,14 @@ def _advance_row(
     mu, nu, gamma_tilde, C0, previous,
 ):  # fmt: skip
     begin, end = start[i], start[i + 1]
-    E, S, squared, row_error[i] = _solve_row(
-        W, D, scale, h, g0 - rho[i], g1, lam, accuracy, begin, end
-    )
+    w, d = W[begin:end], D[begin:end]
+    E, S, squared, row_error[i] = _solve_row(w, d, scale, h, g0 - rho[i], g1, lam, accuracy)
     phi1, phi2, _ = _phi(-2.0 * g1 * squared * h)
     change = -2.0 * (rho[i] - rho0[i]) * h * (phi2 - 0.5 * phi1)
     E *= 1.0 + min(max(change, -0.5), 0.5)
-    _write_row(W, D, scale, lam, E, S, begin, end, out)
+    _write_row(w, d, scale, lam, E, S, out[begin:end])
     if previous.size > 0:
-        for k in range(begin, end):
-            previous[k] = mu * D[k] + nu * previous[k] + gamma_tilde * C0[k]
+        _recur(mu, d, nu, previous[begin:end], gamma_tilde, C0[begin:end])
 
 
 @parallel
@@ -319,16 +326,22 @@ def advance_rows(
     )  # fmt: skip
 
 
-@kernel
-def _add_drift_error_of(i, start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_error):
+@kernel(forceinline=True, fastmath=_REDUCTION)
+def _defect(W, P, C0, C1):
+    """‖W‖² and ‖P − (C0 + C1)/2‖² over the non-zeros."""
     squared = 0.0
     defect = 0.0
-    for k in range(start[i], start[i + 1]):
-        w = W[k]
-        if w != 0.0:
-            squared += w * w
-            e = P[k] - 0.5 * (C0[k] + C1[k])
-            defect += e * e
+    for k in range(W.size):
+        e = P[k] - 0.5 * (C0[k] + C1[k])
+        squared += W[k] * W[k]
+        defect += e * e if W[k] != 0.0 else 0.0
+    return squared, defect
+
+
+@kernel(forceinline=True)
+def _add_drift_error_of(i, start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_error):
+    begin, end = start[i], start[i + 1]
+    squared, defect = _defect(W[begin:end], P[begin:end], C0[begin:end], C1[begin:end])
     radial = (rho[i] - 0.5 * (rho0[i] + rho1[i])) * _phi(-2.0 * g1 * squared * h)[0]
     defect += squared * radial * radial
     row_error[i] = (row_error[i] + factor * h * math.sqrt(defect)) / max(1.0, math.sqrt(squared))
@@ -388,13 +401,13 @@ class RowSums(NamedTuple):
 
 
 @kernel(forceinline=True, fastmath=_REDUCTION)
-def _powers(W, begin, end):
+def _powers(W):
     """‖W‖₁, ‖W‖₂², ‖W‖₄⁴ and the number of non-zeros of a row."""
     l1 = 0.0
     squared = 0.0
     fourth = 0.0
     nonzeros = 0.0
-    for k in range(begin, end):
+    for k in range(W.size):
         size = abs(W[k])
         square = size * size
         l1 += size
@@ -413,19 +426,19 @@ def _speed(w, c, growth, lam):
 
 
 @kernel(forceinline=True, fastmath=_REDUCTION)
-def _dissipation(W, C, growth, lam, begin, end):
+def _dissipation(W, C, growth, lam):
     total = 0.0
-    for k in range(begin, end):
+    for k in range(W.size):
         v = _speed(W[k], C[k], growth, lam)
         total += v * v
     return total
 
 
 @kernel(forceinline=True, fastmath={*_REDUCTION, "nnan"})
-def _largest_speed(W, C, growth, lam, begin, end):
+def _largest_speed(W, C, growth, lam):
     """For weights without NaN."""
     largest = 0.0
-    for k in range(begin, end):
+    for k in range(W.size):
         largest = max(largest, _speed(W[k], C[k], growth, lam))
     return largest
 
@@ -436,16 +449,17 @@ def _sum_row(
     out_l1, out_squared_norm, out_l4, out_nonzeros, out_violation, out_dissipation,
 ):  # fmt: skip
     begin, end = start[i], start[i + 1]
-    l1, squared, fourth, nonzeros = _powers(W, begin, end)
+    w, c = W[begin:end], C[begin:end]
+    l1, squared, fourth, nonzeros = _powers(w)
     growth = g0 - rho[i] - g1 * squared
-    dissipation = _dissipation(W, C, growth, lam, begin, end)
+    dissipation = _dissipation(w, c, growth, lam)
     out_l1[i] = l1
     out_squared_norm[i] = squared
     out_l4[i] = fourth
     out_nonzeros[i] = nonzeros
     # A NaN or infinity anywhere stays in sight: max() would drop it.
     finite = math.isfinite(dissipation)
-    out_violation[i] = _largest_speed(W, C, growth, lam, begin, end) if finite else dissipation
+    out_violation[i] = _largest_speed(w, c, growth, lam) if finite else dissipation
     out_dissipation[i] = dissipation
 
 
