@@ -41,51 +41,73 @@ FAILED = 1e300
 """Row error that stands for "this step is too long to be solved"; the driver shortens it."""
 
 
-@kernel
+@kernel(inline="always")
+def _pairs(x, x2, a, b, c, d):
+    """a + b x + c x² + d x³."""
+    return (a + b * x) + x2 * (c + d * x)
+
+
+@kernel(forceinline=True)
 def _phi(x):
-    """φ₁, φ₂, φ₃ of x, with φ_k(x) = Σ_j x^j/(j+k)!."""
+    """φ₀ = e^x, φ₁, φ₂, φ₃ of x, with φ_k(x) = Σ_j x^j/(j+k)!.
+
+    For |x| < 1 sixteen terms of φ₃ leave 1e-16; they are summed in pairs, as a sum that is one
+    chain of operations takes several times as long.
+    """
     if abs(x) < 1.0:
-        phi3 = 0.0
-        term = 1.0 / 6.0
-        k = 3
-        while abs(term) > 1e-18:
-            phi3 += term
-            k += 1
-            term *= x / k
+        x2 = x * x
+        x4 = x2 * x2
+        low = _pairs(x, x2, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0)
+        low += x4 * _pairs(x, x2, 1.0 / 5040.0, 1.0 / 40320.0, 1.0 / 362880.0, 1.0 / 3628800.0)
+        high = _pairs(
+            x, x2, 1.0 / 39916800.0, 1.0 / 479001600.0, 1.0 / 6227020800.0, 1.0 / 87178291200.0
+        )
+        high += x4 * _pairs(
+            x, x2, 1.0 / 1307674368e3, 1.0 / 20922789888e3, 1.0 / 355687428096e3,
+            1.0 / 6402373705728e3,
+        )  # fmt: skip
+        phi3 = low + x4 * x4 * high
         phi2 = 0.5 + x * phi3
-        return 1.0 + x * phi2, phi2, phi3
-    phi1 = math.expm1(x) / x
+        phi1 = 1.0 + x * phi2
+        return 1.0 + x * phi1, phi1, phi2, phi3
+    phi0 = math.exp(x)
+    phi1 = (phi0 - 1.0) / x
     phi2 = (phi1 - 1.0) / x
-    return phi1, phi2, (phi2 - 0.5) / x
+    return phi0, phi1, phi2, (phi2 - 0.5) / x
 
 
-@kernel
+@kernel(inline="always")
+def _moments_of(x, fraction):
+    """e^x, and ∫₀^fraction e^(x(fraction−σ)/fraction) σ^k dσ for k = 0, 1, 2."""
+    phi0, phi1, phi2, phi3 = _phi(x)
+    return phi0, fraction * phi1, fraction**2 * phi2, 2.0 * fraction**3 * phi3
+
+
+@kernel(forceinline=True)
 def _relaxation(z, s, fraction):
     """η(fraction) = w₀ η(0) + w₁ q(0) + w₂ q(1/2) + w₃ q(1) for η' = −z η + s q, q quadratic."""
-    phi1, phi2, phi3 = _phi(-z * fraction)
-    moment0 = fraction * phi1
-    moment1 = fraction**2 * phi2
-    moment2 = 2.0 * fraction**3 * phi3
+    decay, moment0, moment1, moment2 = _moments_of(-z * fraction, fraction)
     return (
-        math.exp(-z * fraction),
+        decay,
         s * (moment0 - 3.0 * moment1 + 2.0 * moment2),
         s * 4.0 * (moment1 - moment2),
         s * (2.0 * moment2 - moment1),
     )
 
 
-@kernel
+@kernel(forceinline=True)
 def _quadrature(b, fraction):
-    """∫₀^fraction e^(−bσ) p(σ) dσ = w₀ p(0) + w₁ p(1/2) + w₂ p(1), exact for p quadratic."""
-    decay = math.exp(-b * fraction)
-    phi1, phi2, phi3 = _phi(b * fraction)
-    moment0 = decay * fraction * phi1
-    moment1 = decay * fraction**2 * phi2
-    moment2 = 2.0 * decay * fraction**3 * phi3
+    """∫₀^fraction e^(−bσ) p(σ) dσ = w₀ p(0) + w₁ p(1/2) + w₂ p(1), exact for p quadratic.
+
+    Returns the three weights and e^(b·fraction).
+    """
+    growth, moment0, moment1, moment2 = _moments_of(b * fraction, fraction)
+    decay = 1.0 / growth
     return (
-        moment0 - 3.0 * moment1 + 2.0 * moment2,
-        4.0 * (moment1 - moment2),
-        2.0 * moment2 - moment1,
+        decay * (moment0 - 3.0 * moment1 + 2.0 * moment2),
+        decay * 4.0 * (moment1 - moment2),
+        decay * (2.0 * moment2 - moment1),
+        growth,
     )
 
 
@@ -112,10 +134,10 @@ def _two_scalars(h, pieces, g0, g1, q0, q1, q2, q3, q4):
         s = 2.0 * g1 * dt
         m0, m1, m2, m3 = _relaxation(z, s, 0.5)
         f0, f1, f2, f3 = _relaxation(z, s, 1.0)
-        u0, u1, u2 = _quadrature(b, 0.5)
-        v0, v1, v2 = _quadrature(b, 1.0)
-        stretch_mid = math.exp(b) / y
-        stretch_full = math.exp(2.0 * b) / y
+        u0, u1, u2, _ = _quadrature(b, 0.5)
+        v0, v1, v2, grown = _quadrature(b, 1.0)
+        stretch_mid = grown / y
+        stretch_full = grown * grown / y
         unit = dt * math.sqrt(y)
         q_start = start / y
         mid = unit * (u0 + u1 + u2)
@@ -141,7 +163,7 @@ def _two_scalars(h, pieces, g0, g1, q0, q1, q2, q3, q4):
                 break
         if not (solved or change <= 1e-12 * full):
             return y, S, False
-        y *= math.exp(-2.0 * b) * eta_full
+        y *= eta_full / (grown * grown)
         S += full
     return y, S, True
 
@@ -234,10 +256,10 @@ def _solve_row(W, D, scale, h, g0, g1, lam, accuracy):
     ‖W_i‖² is 0 where g1 = 0: nothing depends on it then.
     """
     if g1 == 0.0:
-        return math.exp(g0 * h), h * _phi(-g0 * h)[0], 0.0, 0.0
+        return math.exp(g0 * h), h * _phi(-g0 * h)[1], 0.0, 0.0
     q0, slope, speed = _moments(W, D, scale, lam)
     if speed == 0.0 and q0 == 0.0:  # zero, or so small that its square is
-        return math.exp(g0 * h), h * _phi(-g0 * h)[0], 0.0, 0.0
+        return math.exp(g0 * h), h * _phi(-g0 * h)[1], 0.0, 0.0
     slope *= 2.0
     pieces = int(1.0)  # no literal, for which the callee would be compiled once more
     y, S, solved = _two_scalars(h, pieces, g0, g1, q0, slope, speed, 0.0, 0.0)
@@ -295,7 +317,7 @@ def _advance_row(
     begin, end = start[i], start[i + 1]
     w, d = W[begin:end], D[begin:end]
     E, S, squared, row_error[i] = _solve_row(w, d, scale, h, g0 - rho[i], g1, lam, accuracy)
-    phi1, phi2, _ = _phi(-2.0 * g1 * squared * h)
+    _, phi1, phi2, _ = _phi(-2.0 * g1 * squared * h)
     change = -2.0 * (rho[i] - rho0[i]) * h * (phi2 - 0.5 * phi1)
     E *= 1.0 + min(max(change, -0.5), 0.5)
     _write_row(w, d, scale, lam, E, S, out[begin:end])
@@ -342,7 +364,7 @@ def _defect(W, P, C0, C1):
 def _add_drift_error_of(i, start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_error):
     begin, end = start[i], start[i + 1]
     squared, defect = _defect(W[begin:end], P[begin:end], C0[begin:end], C1[begin:end])
-    radial = (rho[i] - 0.5 * (rho0[i] + rho1[i])) * _phi(-2.0 * g1 * squared * h)[0]
+    radial = (rho[i] - 0.5 * (rho0[i] + rho1[i])) * _phi(-2.0 * g1 * squared * h)[1]
     defect += squared * radial * radial
     row_error[i] = (row_error[i] + factor * h * math.sqrt(defect)) / max(1.0, math.sqrt(squared))
 
