@@ -389,6 +389,28 @@ def _add_scaled(out, factor, x):
 
 
 @kernel(forceinline=True, fastmath={"reassoc", "nsz", "contract"})
+def _add_four(out, factors, a, b, c, d):
+    """Four at once, for which `out` is read and written once."""
+    fa, fb, fc, fd = factors
+    for j in range(a.size):
+        out[j] += (fa * a[j] + fb * b[j]) + (fc * c[j] + fd * d[j])
+
+
+@kernel(inline="always")
+def _accumulate(out, rows, weights, phi, begin, end):
+    """out ← out + Σ_p weights[p] phi[rows[p], begin:end]."""
+    fours = rows.size // 4 * 4
+    for p in range(0, fours, 4):
+        _add_four(
+            out, (weights[p], weights[p + 1], weights[p + 2], weights[p + 3]),
+            phi[rows[p], begin:end], phi[rows[p + 1], begin:end],
+            phi[rows[p + 2], begin:end], phi[rows[p + 3], begin:end],
+        )  # fmt: skip
+    for p in range(fours, rows.size):
+        _add_scaled(out, weights[p], phi[rows[p], begin:end])
+
+
+@kernel(forceinline=True, fastmath={"reassoc", "nsz", "contract"})
 def _any_above(x, size, threshold):
     count = 0
     for j in range(size):
@@ -457,8 +479,9 @@ def _couple_row(
     for e in range(start[i], row_live[i]):
         w = row_weight[e]
         k = row_neuron[e]
-        for p in range(neuron_start[k], live[k]):
-            row[live_row[p]] += w * live_weight[p]
+        rows, weights = live_row[neuron_start[k] : live[k]], live_weight[neuron_start[k] : live[k]]
+        for p in range(rows.size):
+            row[rows[p]] += w * weights[p]
     own = row[i]
     row[i] = 0.0
     if leak == 0.0:
@@ -512,8 +535,8 @@ def _drift_of_group(
                 continue
             for j in range(end - begin):
                 drift[j] = 0.0
-            for p in range(neuron_start[k], live[k]):
-                _add_scaled(drift, live_weight[p], phi[live_row[p], begin:end])
+            own = slice(neuron_start[k], live[k])
+            _accumulate(drift, live_row[own], live_weight[own], phi, begin, end)
             for e in range(q, stop):
                 kept = beta * out[neuron_entry[e]] if beta != 0.0 else 0.0
                 out[neuron_entry[e]] = alpha * drift[neuron_row[e] - begin] + kept
