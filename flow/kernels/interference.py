@@ -106,18 +106,19 @@ def _from_element(_typing, array, _index):
 
 
 @kernel(forceinline=True)
-def gram_lower(blas, A, first, columns, out, start):
-    """Lower triangle of out = A Aᵀ for `columns` columns of A from `first` on; the rest of out,
-    (n, n) from element `start` of its array on, is untouched. Rows are contiguous.
+def gram_lower(blas, A, first, columns, beta, out, start):
+    """Lower triangle of out ← A Aᵀ + β out for `columns` columns of A from `first` on; the rest of
+    out, (n, n) from element `start` of its array on, is untouched. Rows are contiguous. At β = 0
+    out is not read.
     """
-    one, zero = A.dtype.type(1.0), A.dtype.type(0.0)
+    one = A.dtype.type(1.0)
     rows = np.int32(A.shape[0])
     # row-major lower is column-major upper
     blas.syrk(
         _address_of(_UPPER), _address_of(_TRANSPOSED),
         _address_of(rows), _address_of(np.int32(columns)),
         _address_of(one), _from_element(A, first), _address_of(np.int32(A.shape[1])),
-        _address_of(zero), _from_element(out, start), _address_of(rows),
+        _address_of(A.dtype.type(beta)), _from_element(out, start), _address_of(rows),
     )  # fmt: skip
 
 
@@ -263,7 +264,7 @@ def _dense_task(
         if columns < 0:
             first = columns = 0
         if phase == 0:
-            gram_lower(blas, W, first, columns, grams, task * n * n)
+            gram_lower(blas, W, first, columns, 0.0, grams, task * n * n)
         else:
             multiply(blas, alpha, grams, n * n, W, first, columns, beta, out)
 
@@ -281,6 +282,69 @@ def dense_interference(
     run_tasks(
         loop, _dense_task, (parts, bands, bands, parts),
         (blas, W, strength, leak, grams, alpha, beta, out, pull, squares, radial),
+    )  # fmt: skip
+
+
+MIXED_BLOCK = 128
+"""Neurons that are converted at a time: their columns of W and of the product stay in the cache."""
+
+
+@kernel(forceinline=True)
+def _convert(x, out):
+    for j in range(x.size):
+        out[j] = x[j]
+
+
+@kernel(forceinline=True)
+def _add_product(alpha, x, beta, out):
+    for j in range(x.size):
+        kept = beta * out[j] if beta != 0.0 else 0.0
+        out[j] = alpha * x[j] + kept
+
+
+@kernel(forceinline=True)
+def _mixed_task(
+    task, phase, blas, W, strength, leak, grams, blocks, alpha, beta, out, pull, squares, radial
+):
+    n, m, parts = W.shape[0], W.shape[1], grams.shape[0]
+    if phase == 1:
+        _mirror_band(task, strength, leak, grams)
+    elif phase == 2:
+        _sum_band(task, strength, leak, grams, pull, squares, radial)
+    else:
+        columns, product = blocks[task, 0], blocks[task, 1]
+        count = (m + MIXED_BLOCK - 1) // MIXED_BLOCK
+        begin, end = task * count // parts, (task + 1) * count // parts
+        if phase == 0 and begin == end:
+            gram_lower(blas, columns, 0, 0, 0.0, grams, task * n * n)
+        for block in range(begin, end):
+            first = block * MIXED_BLOCK
+            last = min(first + MIXED_BLOCK, m)
+            width = last - first
+            for i in range(n):
+                _convert(W[i, first:last], columns[i, :width])
+            if phase == 0:
+                kept = 0.0 if block == begin else 1.0
+                gram_lower(blas, columns, 0, width, kept, grams, task * n * n)
+            else:
+                multiply(blas, 1.0, grams, n * n, columns, 0, width, 0.0, product)
+                for i in range(n):
+                    _add_product(alpha, product[i, :width], beta, out[i, first:last])
+
+
+@parallel
+def mixed_interference(
+    loop, blas, W, strength, leak, grams, blocks, alpha, beta, out, pull, squares, radial
+):
+    """:func:`dense_interference` of W in float64, with products in float32: half the time.
+
+    grams, blocks : (slices(m), n, n) and (slices(m), 2, n, MIXED_BLOCK) float32; `blas` that of
+    float32. Its error is that of rounding W, G and φ to 24 bits: about 1e-7 c.
+    """
+    parts, bands = grams.shape[0], (W.shape[0] + _BAND - 1) // _BAND
+    run_tasks(
+        loop, _mixed_task, (parts, bands, bands, parts),
+        (blas, W, strength, leak, grams, blocks, alpha, beta, out, pull, squares, radial),
     )  # fmt: skip
 
 
