@@ -119,16 +119,6 @@ def chebyshev_recurrence(stages: int) -> Recurrence:
     return Recurrence(*(array("d", x) for x in (mu, nu, mu_tilde, gamma_tilde, c)))
 
 
-def error_factor(stages: Any) -> Any:
-    """What h ‖P_s − (C₀ + C₁)/2‖ is multiplied by for the error of a step of s stages: 0.8 √(2/s).
-
-    Stiff parts of C₁ that a step leaves, and that decay right after it, count in the difference
-    with their rate, which may be of the order of s²/h: on the plateau the difference is 5 times the
-    error of a step of 5 stages and 20 times that of one of 20 (theory/README, section 5).
-    """
-    return 0.8 * (2.0 / stages) ** 0.5
-
-
 def chebyshev_stages(h: float, stiffness: float) -> int:
     """Fewest stages, at least two, whose stability interval (2/3)(s² − 1)(1 − 2ε/15) holds h·ρ."""
     needed = h * stiffness / (2.0 / 3.0 * (1.0 - 2.0 * DAMPING / 15.0))
@@ -146,8 +136,8 @@ class ProximalChebyshev:
 
     Without growth and ℓ1 this is RKC; without interference it is exact. The number of stages
     grows as √(hρ) with the stiffness ρ of active overlaps, so long steps stay stable; zeros are
-    exact at every stage. The error estimate is 0.8 √(2/s) h ‖P_s − (C₀ + C₁)/2‖ per row for s
-    stages, plus that of the row solver.
+    exact at every stage. The error estimate is 0.8 h ‖P_s − (C₀ + C₁)/2‖ per row, plus that of
+    the row solver.
     """
 
     order: ClassVar[int] = 2
@@ -194,9 +184,8 @@ class ProximalChebyshev:
         row_kernels.advance_rows(start, W, P, 1.0, R, rho0, h, *row_problem, W_new, error, *no_line)
         C = previous
         outside = field.sample(state.layout, W_new, C, coupling, search=True)
-        factor = error_factor(stages)
         row_kernels.add_drift_error(
-            start, W_new, P, C0, C, R, rho0, coupling.radial, h, g1, factor, error
+            start, W_new, P, C0, C, R, rho0, coupling.radial, h, g1, 0.8, error
         )
         if outside is not None:
             kernels.late_revivals(slots.l1, h, outside.row, outside.value, error)
