@@ -250,10 +250,11 @@ KINK = 0.01
 
 
 @kernel(inline="always")
-def _solve_row(W, D, scale, h, g0, g1, lam, accuracy):
-    """E, S over a step h, ‖W_i‖² after it, and an estimate of the row's error (a norm).
+def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, estimate):
+    """E, S over a step h, ‖W_i‖² after it, and the row's error (a norm) if an `estimate` is wanted.
 
-    ‖W_i‖² is 0 where g1 = 0: nothing depends on it then.
+    ‖W_i‖² is 0 where g1 = 0: nothing depends on it then. Without an estimate the error is that of
+    the two scalars alone.
     """
     if g1 == 0.0:
         return math.exp(g0 * h), h * _phi(-g0 * h)[1], 0.0, 0.0
@@ -297,6 +298,8 @@ def _solve_row(W, D, scale, h, g0, g1, lam, accuracy):
             return 1.0, 0.0, 0.0, FAILED
         if abs(S - guess) <= 1e-2 * guess:
             break
+    if not estimate:
+        return E, S, E * E * q_full, error
     # The cubic that ignores the slope at S tells how much the shape of Q is in doubt.
     y_low, S_low, solved = _two_scalars(h, 2 * pieces, g0, g1, q0, slope, cubic2, cubic3, 0.0)
     if not solved:
@@ -316,12 +319,15 @@ def _advance_row(
 ):  # fmt: skip
     begin, end = start[i], start[i + 1]
     w, d = W[begin:end], D[begin:end]
-    E, S, squared, row_error[i] = _solve_row(w, d, scale, h, g0 - rho[i], g1, lam, accuracy)
+    on_the_way = previous.size > 0  # a stage, of which the end of the step is the judge
+    E, S, squared, row_error[i] = _solve_row(
+        w, d, scale, h, g0 - rho[i], g1, lam, accuracy, not on_the_way
+    )
     _, phi1, phi2, _ = _phi(-2.0 * g1 * squared * h)
     change = -2.0 * (rho[i] - rho0[i]) * h * (phi2 - 0.5 * phi1)
     E *= 1.0 + min(max(change, -0.5), 0.5)
     _write_row(w, d, scale, lam, E, S, out[begin:end])
-    if previous.size > 0:
+    if on_the_way:
         _recur(mu, d, nu, previous[begin:end], gamma_tilde, C0[begin:end])
 
 
@@ -339,7 +345,8 @@ def advance_rows(
     scalars that is small enough not to be reduced further.
 
     Besides, previous ← μ D + ν previous + γ̃ C0, a line of a Chebyshev recurrence but for μ̃ C;
-    an empty `previous` asks for none.
+    an empty `previous` asks for none. With a line to go on, errors are not those of the whole row:
+    a step is judged by its last stage.
     """
     run_tasks(
         loop, _advance_row, start.size - 1,
