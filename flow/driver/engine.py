@@ -81,7 +81,8 @@ def make_backend(problem: Problem, mesh: Any = None) -> Backend:
         from flow.accelerator.batch import Batch, BatchMember
 
         return BatchMember(Batch([problem.total], n, m, problem.W0.dtype, mesh=mesh))
-    return NumbaBackend(Field(problem.total, n, m, problem.W0.dtype), problem.scheme)
+    field = Field(problem.total, n, m, problem.W0.dtype, mixed=problem.mixed_precision)
+    return NumbaBackend(field, problem.scheme)
 
 
 class SteppedEngine:

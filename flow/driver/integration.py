@@ -46,7 +46,8 @@ def integrate(
     Parameters
     ----------
     forces : any subset of the forces, none included; a force that is absent is off.
-    W0 : (n, m) finite weights, float32 or float64; the run keeps its dtype.
+    W0 : (n, m) finite weights, float32 or float64; the run keeps its dtype. Large loose runs in
+        float64 make dense products in float32 (theory/README, section 5, cost).
     t_end : flow time to run to, ≥ t_start. None: until stationary (and past the last of
         `save_at`).
     save_at : increasing flow times ≥ t_start at which to keep the weights; default the start.

@@ -17,6 +17,13 @@ from flow.initial import check_weights
 from flow.integrators.schemes import ProximalChebyshev, Scheme
 from flow.kernels.threads import checked_threads
 
+MIXED_FROM = 65_536
+"""Weights from which on a run may use mixed precision."""
+MIXED_RTOL = 1e-3
+"""The smallest tolerance at which it may."""
+MIXED_L1 = 2e-4
+"""The smallest λ/c at which it may: 20 times what rounding to float32 leaves of dW/dt at rest."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
@@ -138,6 +145,27 @@ class Problem:
     def rtol(self) -> float:
         """The error that a step may make."""
         return self.options.rtol
+
+    @property
+    def mixed_precision(self) -> bool:
+        """Whether dense products may be made in float32 though W is in float64.
+
+        Only where ℓ1 empties W, so that the end is computed sparse and in float64, and only where
+        neither the tolerance nor λ, which sets the size of overlaps, is near what float32 resolves.
+        Below MIXED_FROM weights it would save next to nothing.
+        """
+        total, W = self.total, self.W0
+        return (
+            W.dtype == np.float64
+            and W.size >= MIXED_FROM
+            and W.shape[1] >= 16
+            and total.interferes
+            and total.preserves_dead_neurons
+            and not total.drifts
+            and self.options.fixed_step is None
+            and self.rtol >= MIXED_RTOL
+            and total.l1 >= MIXED_L1 * total.scale
+        )
 
     @property
     def control(self) -> StepControl:

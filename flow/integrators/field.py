@@ -30,21 +30,30 @@ class Field:
     slots : the forces, added up.
     n, m : features and neurons.
     dtype : float32 or float64.
+    mixed : whether products of dense layouts are made in float32 where W is in float64.
     """
 
-    def __init__(self, slots: ForceSum, n: int, m: int, dtype: np.dtype) -> None:
+    def __init__(
+        self, slots: ForceSum, n: int, m: int, dtype: np.dtype, *, mixed: bool = False
+    ) -> None:
         self.slots = slots
         self.n, self.m, self.dtype = n, m, dtype
+        self.mixed = mixed
         self.evaluations = 0
         self._may_sparsify = slots.l1 > 0.0 and slots.preserves_dead_neurons and not slots.drifts
         self._capacity = 16
-        self._blas = BLAS[np.dtype(dtype)]
+        products = np.dtype(np.float32 if mixed else dtype)
+        parts = kernels.slices(m) if slots.interferes else 0
+        self._blas = BLAS[products]
         self._vectors = np.empty((2, n))
-        self._grams = np.empty((kernels.slices(m) if slots.interferes else 0, n, n), dtype)
+        self._grams = np.empty((parts, n, n), products)
+        self._blocks = np.empty((parts if mixed else 0, 2, n, kernels.MIXED_BLOCK), products)
+        # Scratch of the sparse kernels, which are exact: φ(G) of the dense ones where that is too.
+        self._sparse_phi = self._grams[1] if parts and not mixed else np.empty((n, n), dtype)
 
     def copy(self) -> Field:
         """A field that samples the same, with work space of its own."""
-        twin = Field(self.slots, self.n, self.m, self.dtype)
+        twin = Field(self.slots, self.n, self.m, self.dtype, mixed=self.mixed)
         twin.evaluations, twin._capacity = self.evaluations, self._capacity
         return twin
 
@@ -111,7 +120,7 @@ class Field:
             values = np.empty((layout.width, capacity), self.dtype)
             kernels.sparse_interference(
                 layout.start, layout.column, *layout.by_neuron, W, self.slots.pair_strength,
-                self.slots.leak_strength, REVIVAL_MARGIN * self.slots.l1, self._grams[1],
+                self.slots.leak_strength, REVIVAL_MARGIN * self.slots.l1, self._sparse_phi,
                 alpha, beta, out, *coupling, counts, rows, values, *scratch,
             )  # fmt: skip
             most = int(counts.max(initial=0))
@@ -123,10 +132,16 @@ class Field:
         self, W: np.ndarray, alpha: float, beta: float, out: np.ndarray, coupling: Coupling
     ) -> None:
         grams = self._grams[: kernels.slices(W.shape[1])]
-        kernels.dense_interference(
-            self._blas, W, self.slots.pair_strength, self.slots.leak_strength, grams,
-            alpha, beta, out, *coupling,
-        )  # fmt: skip
+        strengths = (self.slots.pair_strength, self.slots.leak_strength)
+        if self.mixed:
+            blocks = self._blocks[: grams.shape[0]]
+            kernels.mixed_interference(
+                self._blas, W, *strengths, grams, blocks, alpha, beta, out, *coupling
+            )
+        else:
+            kernels.dense_interference(
+                self._blas, W, *strengths, grams, alpha, beta, out, *coupling
+            )
 
     def _general_drift(self, W: np.ndarray, coupling: Coupling) -> np.ndarray:
         """C with forces that have a drift of their own, perpendicular to each row as ever."""
@@ -195,10 +210,10 @@ class Field:
         W = W.reshape(self.n, layout.width)
         filled = W != 0.0
         C = C.reshape(W.shape)
-        sparse = self._may_sparsify and filled.sum() <= SPARSE_BELOW * W.size
+        sparse = self._may_sparsify and np.count_nonzero(filled) <= SPARSE_BELOW * W.size
         keep = filled | (np.abs(C) > REVIVAL_MARGIN * self.slots.l1) if sparse else filled
         # Halfway to the fill that would send it back, so that layouts do not alternate.
-        if sparse and keep.sum() <= 0.5 * DENSE_ABOVE * W.size:
+        if sparse and np.count_nonzero(keep) <= 0.5 * DENSE_ABOVE * W.size:
             return _layout_of(keep, layout.neurons), W[keep], C[keep]
         live = filled.any(axis=0)
         if 0 < live.sum() <= COMPACT_BELOW * layout.width:

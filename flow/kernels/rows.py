@@ -17,6 +17,9 @@ relaxation of y are integrated with φ-functions, so steps may be long against 1
 
 All arrays are flat; row i is ``[start[i]:start[i+1]]``: dense and sparse layouts alike.
 
+Loops run over slices of a row: an index that might be negative, as one from ``start`` might, keeps
+them from being vectorised.
+
 Kernels that may reorder sums, and all that call them from other kernels, are inlined by force
 (in all files of this package). Left to itself the compiler keeps two versions of
 them, optimised differently, and which one is linked depends on what the compile cache held: the
@@ -38,51 +41,73 @@ FAILED = 1e300
 """Row error that stands for "this step is too long to be solved"; the driver shortens it."""
 
 
-@kernel
+@kernel(inline="always")
+def _pairs(x, x2, a, b, c, d):
+    """a + b x + c x² + d x³."""
+    return (a + b * x) + x2 * (c + d * x)
+
+
+@kernel(forceinline=True)
 def _phi(x):
-    """φ₁, φ₂, φ₃ of x, with φ_k(x) = Σ_j x^j/(j+k)!."""
+    """φ₀ = e^x, φ₁, φ₂, φ₃ of x, with φ_k(x) = Σ_j x^j/(j+k)!.
+
+    For |x| < 1 sixteen terms of φ₃ leave 1e-16; they are summed in pairs, as a sum that is one
+    chain of operations takes several times as long.
+    """
     if abs(x) < 1.0:
-        phi3 = 0.0
-        term = 1.0 / 6.0
-        k = 3
-        while abs(term) > 1e-18:
-            phi3 += term
-            k += 1
-            term *= x / k
+        x2 = x * x
+        x4 = x2 * x2
+        low = _pairs(x, x2, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0)
+        low += x4 * _pairs(x, x2, 1.0 / 5040.0, 1.0 / 40320.0, 1.0 / 362880.0, 1.0 / 3628800.0)
+        high = _pairs(
+            x, x2, 1.0 / 39916800.0, 1.0 / 479001600.0, 1.0 / 6227020800.0, 1.0 / 87178291200.0
+        )
+        high += x4 * _pairs(
+            x, x2, 1.0 / 1307674368e3, 1.0 / 20922789888e3, 1.0 / 355687428096e3,
+            1.0 / 6402373705728e3,
+        )  # fmt: skip
+        phi3 = low + x4 * x4 * high
         phi2 = 0.5 + x * phi3
-        return 1.0 + x * phi2, phi2, phi3
-    phi1 = math.expm1(x) / x
+        phi1 = 1.0 + x * phi2
+        return 1.0 + x * phi1, phi1, phi2, phi3
+    phi0 = math.exp(x)
+    phi1 = (phi0 - 1.0) / x
     phi2 = (phi1 - 1.0) / x
-    return phi1, phi2, (phi2 - 0.5) / x
+    return phi0, phi1, phi2, (phi2 - 0.5) / x
 
 
-@kernel
+@kernel(inline="always")
+def _moments_of(x, fraction):
+    """e^x, and ∫₀^fraction e^(x(fraction−σ)/fraction) σ^k dσ for k = 0, 1, 2."""
+    phi0, phi1, phi2, phi3 = _phi(x)
+    return phi0, fraction * phi1, fraction**2 * phi2, 2.0 * fraction**3 * phi3
+
+
+@kernel(forceinline=True)
 def _relaxation(z, s, fraction):
     """η(fraction) = w₀ η(0) + w₁ q(0) + w₂ q(1/2) + w₃ q(1) for η' = −z η + s q, q quadratic."""
-    phi1, phi2, phi3 = _phi(-z * fraction)
-    moment0 = fraction * phi1
-    moment1 = fraction**2 * phi2
-    moment2 = 2.0 * fraction**3 * phi3
+    decay, moment0, moment1, moment2 = _moments_of(-z * fraction, fraction)
     return (
-        math.exp(-z * fraction),
+        decay,
         s * (moment0 - 3.0 * moment1 + 2.0 * moment2),
         s * 4.0 * (moment1 - moment2),
         s * (2.0 * moment2 - moment1),
     )
 
 
-@kernel
+@kernel(forceinline=True)
 def _quadrature(b, fraction):
-    """∫₀^fraction e^(−bσ) p(σ) dσ = w₀ p(0) + w₁ p(1/2) + w₂ p(1), exact for p quadratic."""
-    decay = math.exp(-b * fraction)
-    phi1, phi2, phi3 = _phi(b * fraction)
-    moment0 = decay * fraction * phi1
-    moment1 = decay * fraction**2 * phi2
-    moment2 = 2.0 * decay * fraction**3 * phi3
+    """∫₀^fraction e^(−bσ) p(σ) dσ = w₀ p(0) + w₁ p(1/2) + w₂ p(1), exact for p quadratic.
+
+    Returns the three weights and e^(b·fraction).
+    """
+    growth, moment0, moment1, moment2 = _moments_of(b * fraction, fraction)
+    decay = 1.0 / growth
     return (
-        moment0 - 3.0 * moment1 + 2.0 * moment2,
-        4.0 * (moment1 - moment2),
-        2.0 * moment2 - moment1,
+        decay * (moment0 - 3.0 * moment1 + 2.0 * moment2),
+        decay * 4.0 * (moment1 - moment2),
+        decay * (2.0 * moment2 - moment1),
+        growth,
     )
 
 
@@ -109,10 +134,10 @@ def _two_scalars(h, pieces, g0, g1, q0, q1, q2, q3, q4):
         s = 2.0 * g1 * dt
         m0, m1, m2, m3 = _relaxation(z, s, 0.5)
         f0, f1, f2, f3 = _relaxation(z, s, 1.0)
-        u0, u1, u2 = _quadrature(b, 0.5)
-        v0, v1, v2 = _quadrature(b, 1.0)
-        stretch_mid = math.exp(b) / y
-        stretch_full = math.exp(2.0 * b) / y
+        u0, u1, u2, _ = _quadrature(b, 0.5)
+        v0, v1, v2, grown = _quadrature(b, 1.0)
+        stretch_mid = grown / y
+        stretch_full = grown * grown / y
         unit = dt * math.sqrt(y)
         q_start = start / y
         mid = unit * (u0 + u1 + u2)
@@ -138,7 +163,7 @@ def _two_scalars(h, pieces, g0, g1, q0, q1, q2, q3, q4):
                 break
         if not (solved or change <= 1e-12 * full):
             return y, S, False
-        y *= math.exp(-2.0 * b) * eta_full
+        y *= eta_full / (grown * grown)
         S += full
     return y, S, True
 
@@ -155,12 +180,12 @@ _REDUCTION = {"reassoc", "nsz", "contract"}
 
 
 @kernel(forceinline=True, fastmath=_REDUCTION)
-def _moments(W, D, scale, lam, begin, end):
+def _moments(W, D, scale, lam):
     """Q(0), half its slope, and Σ x'² at S = 0."""
     q = 0.0
     slope = 0.0
     speed = 0.0
-    for k in range(begin, end):
+    for k in range(W.size):
         w = W[k]
         d = D[k] * scale
         beyond = max(abs(d) - lam, 0.0)
@@ -172,14 +197,14 @@ def _moments(W, D, scale, lam, begin, end):
 
 
 @kernel(forceinline=True, fastmath=_REDUCTION)
-def _squared_norms(W, D, scale, lam, S, begin, end):
+def _squared_norms(W, D, scale, lam, S):
     """Q(S/2), Q(S), Q'(S), and Σ v⁴ over the weights that reached zero before S."""
     half = 0.5 * S
     q_half = 0.0
     q_full = 0.0
     slope = 0.0
     kinks = 0.0
-    for k in range(begin, end):
+    for k in range(W.size):
         w = W[k]
         d = D[k] * scale
         size = abs(w)
@@ -198,8 +223,8 @@ def _squared_norms(W, D, scale, lam, S, begin, end):
 
 
 @kernel(inline="always")
-def _write_row(W, D, scale, lam, E, S, begin, end, out):
-    for k in range(begin, end):
+def _write_row(W, D, scale, lam, E, S, out):
+    for k in range(W.size):
         w = W[k]
         d = D[k] * scale
         size = abs(w)
@@ -209,8 +234,14 @@ def _write_row(W, D, scale, lam, E, S, begin, end, out):
         # One that passes through zero, or leaves it, goes against its drift.
         against = -beyond if d > 0.0 else beyond
         passed = against * (S - size / v) if beyond > 0.0 else 0.0
-        x = (x if w > 0.0 else -x) if x > 0.0 else passed
-        out[k] = E * x
+        forward = x if w > 0.0 else -x
+        out[k] = E * (forward if x > 0.0 else passed)
+
+
+@kernel(inline="always")
+def _recur(mu, D, nu, previous, gamma_tilde, C0):
+    for k in range(D.size):
+        previous[k] = mu * D[k] + nu * previous[k] + gamma_tilde * C0[k]
 
 
 MAX_PIECES = 64
@@ -219,16 +250,17 @@ KINK = 0.01
 
 
 @kernel(inline="always")
-def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
-    """E, S over a step h, ‖W_i‖² after it, and an estimate of the row's error (a norm).
+def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, estimate):
+    """E, S over a step h, ‖W_i‖² after it, and the row's error (a norm) if an `estimate` is wanted.
 
-    ‖W_i‖² is 0 where g1 = 0: nothing depends on it then.
+    ‖W_i‖² is 0 where g1 = 0: nothing depends on it then. Without an estimate the error is that of
+    the two scalars alone.
     """
     if g1 == 0.0:
-        return math.exp(g0 * h), h * _phi(-g0 * h)[0], 0.0, 0.0
-    q0, slope, speed = _moments(W, D, scale, lam, begin, end)
+        return math.exp(g0 * h), h * _phi(-g0 * h)[1], 0.0, 0.0
+    q0, slope, speed = _moments(W, D, scale, lam)
     if speed == 0.0 and q0 == 0.0:  # zero, or so small that its square is
-        return math.exp(g0 * h), h * _phi(-g0 * h)[0], 0.0, 0.0
+        return math.exp(g0 * h), h * _phi(-g0 * h)[1], 0.0, 0.0
     slope *= 2.0
     pieces = int(1.0)  # no literal, for which the callee would be compiled once more
     y, S, solved = _two_scalars(h, pieces, g0, g1, q0, slope, speed, 0.0, 0.0)
@@ -238,7 +270,7 @@ def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
     error = FAILED
     for _ in range(4):
         guess = S
-        q_half, q_full, end_slope, kinks = _squared_norms(W, D, scale, lam, guess, begin, end)
+        q_half, q_full, end_slope, kinks = _squared_norms(W, D, scale, lam, guess)
         full = (q_full - q0 - slope * guess) / (guess * guess)
         half = (q_half - q0 - 0.5 * slope * guess) / (0.25 * guess * guess)
         c3 = 2.0 * (full - half) / guess
@@ -266,6 +298,8 @@ def _solve_row(W, D, scale, h, g0, g1, lam, accuracy, begin, end):
             return 1.0, 0.0, 0.0, FAILED
         if abs(S - guess) <= 1e-2 * guess:
             break
+    if not estimate:
+        return E, S, E * E * q_full, error
     # The cubic that ignores the slope at S tells how much the shape of Q is in doubt.
     y_low, S_low, solved = _two_scalars(h, 2 * pieces, g0, g1, q0, slope, cubic2, cubic3, 0.0)
     if not solved:
@@ -284,16 +318,17 @@ def _advance_row(
     mu, nu, gamma_tilde, C0, previous,
 ):  # fmt: skip
     begin, end = start[i], start[i + 1]
+    w, d = W[begin:end], D[begin:end]
+    on_the_way = previous.size > 0  # a stage, of which the end of the step is the judge
     E, S, squared, row_error[i] = _solve_row(
-        W, D, scale, h, g0 - rho[i], g1, lam, accuracy, begin, end
+        w, d, scale, h, g0 - rho[i], g1, lam, accuracy, not on_the_way
     )
-    phi1, phi2, _ = _phi(-2.0 * g1 * squared * h)
+    _, phi1, phi2, _ = _phi(-2.0 * g1 * squared * h)
     change = -2.0 * (rho[i] - rho0[i]) * h * (phi2 - 0.5 * phi1)
     E *= 1.0 + min(max(change, -0.5), 0.5)
-    _write_row(W, D, scale, lam, E, S, begin, end, out)
-    if previous.size > 0:
-        for k in range(begin, end):
-            previous[k] = mu * D[k] + nu * previous[k] + gamma_tilde * C0[k]
+    _write_row(w, d, scale, lam, E, S, out[begin:end])
+    if on_the_way:
+        _recur(mu, d, nu, previous[begin:end], gamma_tilde, C0[begin:end])
 
 
 @parallel
@@ -310,7 +345,8 @@ def advance_rows(
     scalars that is small enough not to be reduced further.
 
     Besides, previous ← μ D + ν previous + γ̃ C0, a line of a Chebyshev recurrence but for μ̃ C;
-    an empty `previous` asks for none.
+    an empty `previous` asks for none. With a line to go on, errors are not those of the whole row:
+    a step is judged by its last stage.
     """
     run_tasks(
         loop, _advance_row, start.size - 1,
@@ -319,17 +355,23 @@ def advance_rows(
     )  # fmt: skip
 
 
-@kernel
-def _add_drift_error_of(i, start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_error):
+@kernel(forceinline=True, fastmath=_REDUCTION)
+def _defect(W, P, C0, C1):
+    """‖W‖² and ‖P − (C0 + C1)/2‖² over the non-zeros."""
     squared = 0.0
     defect = 0.0
-    for k in range(start[i], start[i + 1]):
-        w = W[k]
-        if w != 0.0:
-            squared += w * w
-            e = P[k] - 0.5 * (C0[k] + C1[k])
-            defect += e * e
-    radial = (rho[i] - 0.5 * (rho0[i] + rho1[i])) * _phi(-2.0 * g1 * squared * h)[0]
+    for k in range(W.size):
+        e = P[k] - 0.5 * (C0[k] + C1[k])
+        squared += W[k] * W[k]
+        defect += e * e if W[k] != 0.0 else 0.0
+    return squared, defect
+
+
+@kernel(forceinline=True)
+def _add_drift_error_of(i, start, W, P, C0, C1, rho, rho0, rho1, h, g1, factor, row_error):
+    begin, end = start[i], start[i + 1]
+    squared, defect = _defect(W[begin:end], P[begin:end], C0[begin:end], C1[begin:end])
+    radial = (rho[i] - 0.5 * (rho0[i] + rho1[i])) * _phi(-2.0 * g1 * squared * h)[1]
     defect += squared * radial * radial
     row_error[i] = (row_error[i] + factor * h * math.sqrt(defect)) / max(1.0, math.sqrt(squared))
 
@@ -388,13 +430,13 @@ class RowSums(NamedTuple):
 
 
 @kernel(forceinline=True, fastmath=_REDUCTION)
-def _powers(W, begin, end):
+def _powers(W):
     """‖W‖₁, ‖W‖₂², ‖W‖₄⁴ and the number of non-zeros of a row."""
     l1 = 0.0
     squared = 0.0
     fourth = 0.0
     nonzeros = 0.0
-    for k in range(begin, end):
+    for k in range(W.size):
         size = abs(W[k])
         square = size * size
         l1 += size
@@ -413,19 +455,19 @@ def _speed(w, c, growth, lam):
 
 
 @kernel(forceinline=True, fastmath=_REDUCTION)
-def _dissipation(W, C, growth, lam, begin, end):
+def _dissipation(W, C, growth, lam):
     total = 0.0
-    for k in range(begin, end):
+    for k in range(W.size):
         v = _speed(W[k], C[k], growth, lam)
         total += v * v
     return total
 
 
 @kernel(forceinline=True, fastmath={*_REDUCTION, "nnan"})
-def _largest_speed(W, C, growth, lam, begin, end):
+def _largest_speed(W, C, growth, lam):
     """For weights without NaN."""
     largest = 0.0
-    for k in range(begin, end):
+    for k in range(W.size):
         largest = max(largest, _speed(W[k], C[k], growth, lam))
     return largest
 
@@ -436,16 +478,17 @@ def _sum_row(
     out_l1, out_squared_norm, out_l4, out_nonzeros, out_violation, out_dissipation,
 ):  # fmt: skip
     begin, end = start[i], start[i + 1]
-    l1, squared, fourth, nonzeros = _powers(W, begin, end)
+    w, c = W[begin:end], C[begin:end]
+    l1, squared, fourth, nonzeros = _powers(w)
     growth = g0 - rho[i] - g1 * squared
-    dissipation = _dissipation(W, C, growth, lam, begin, end)
+    dissipation = _dissipation(w, c, growth, lam)
     out_l1[i] = l1
     out_squared_norm[i] = squared
     out_l4[i] = fourth
     out_nonzeros[i] = nonzeros
     # A NaN or infinity anywhere stays in sight: max() would drop it.
     finite = math.isfinite(dissipation)
-    out_violation[i] = _largest_speed(W, C, growth, lam, begin, end) if finite else dissipation
+    out_violation[i] = _largest_speed(w, c, growth, lam) if finite else dissipation
     out_dissipation[i] = dissipation
 
 

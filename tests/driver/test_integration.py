@@ -15,6 +15,7 @@ from flow import (
     integrate,
     velocity,
 )
+from flow.driver.problem import RunOptions, make_problem
 from flow.integrators.schemes import BogackiShampine, ProximalEuler
 
 ALL = [FeatureBenefit(), Interference(), Regularization(0.02)]
@@ -222,3 +223,23 @@ def test_all_that_is_needed_to_repeat_a_run_is_recorded():
     assert run.parameters["forces"][2] == {"name": "Regularization", "lam": 0.02}
     assert {"n", "m", "dtype", "rtol", "backend", "stationarity_tol"} <= set(run.parameters)
     assert {"numpy", "numba", "scipy", "incidental-flow"} <= set(run.versions)
+
+
+@pytest.mark.parametrize(
+    ("change", "mixed"),
+    [
+        ({}, True),
+        ({"rtol": 9e-4}, False),
+        ({"lam": 1e-4}, False),
+        ({"m": 255}, False),
+        ({"dtype": np.float32}, False),
+        ({"fixed_step": 0.1}, False),
+        ({"lam": 0.0}, False),
+    ],
+)
+def test_products_are_made_in_float32_only_where_that_is_below_all_that_counts(change, mixed):
+    a = {"rtol": 5e-3, "lam": 1e-3, "m": 256, "dtype": np.float64, "fixed_step": None} | change
+    forces = [FeatureBenefit(4.0), Interference(4.0), Regularization(a["lam"])]
+    W0 = gaussian_init(256, a["m"], seed=0, dtype=a["dtype"])
+    problem = make_problem(forces, W0, RunOptions(rtol=a["rtol"], fixed_step=a["fixed_step"]))
+    assert problem.mixed_precision == mixed

@@ -10,6 +10,7 @@ from flow.forces import sum_forces, summarize
 from flow.integrators.field import DENSE_ABOVE, REVIVAL_MARGIN, SPARSE_BELOW, Field
 from flow.integrators.schemes import chebyshev_stages
 from flow.kernels.interference import slices
+from flow.kernels.threads import compute_with
 from tests.strategies import seeds, weights
 
 SIZES = [(1, 1), (2, 3), (17, 5), (33, 65), (129, 31), (140, 301)]
@@ -48,6 +49,33 @@ def test_the_dense_kernel_is_the_formula(size, dtype, leak):
     np.testing.assert_allclose(
         state.coupling.squares, summarize(W).rectified_squares, atol=tolerance
     )
+
+
+@pytest.mark.parametrize("size", [(17, 5), (33, 65), (40, 128), (61, 300), (33, 4200)])
+@pytest.mark.parametrize("leak", LEAKS)
+def test_products_in_float32_are_the_formula_to_24_bits_for_any_threads(size, leak):
+    W = gaussian_init(*size, seed=1)
+    field = Field(sum_forces(leaky(leak)), *size, W.dtype, mixed=True)
+    state = field.init(W)
+    expected = -Interference(1.3, leak).rate(W)
+    tolerance = 30 * np.finfo(np.float32).eps * size[0]
+    stored = state.coupling.radial[:, None] * W + state.layout.scatter(state.C, size[1])
+    assert state.C.dtype == np.float64
+    np.testing.assert_allclose(stored, expected, atol=tolerance)
+    once, added = np.full_like(state.C, np.nan), np.ones_like(state.C)
+    with compute_with(2):
+        field.sample(state.layout, state.W, once, state.coupling)
+        field.sample(state.layout, state.W, added, state.coupling, alpha=0.5, beta=2.0)
+    assert once.tobytes() == state.C.tobytes()
+    np.testing.assert_allclose(added, 0.5 * state.C + 2.0, rtol=1e-12)
+
+
+def test_a_field_of_float32_products_is_exact_once_it_is_sparse():
+    W = sparse_weights(40, 300, 5)
+    slots = sum_forces(FORCES)
+    exact, mixed = (Field(slots, *W.shape, W.dtype, mixed=flag).init(W) for flag in (False, True))
+    assert mixed.layout.column is not None
+    assert mixed.C.tobytes() == exact.C.tobytes()
 
 
 def sparse_weights(n, m, seed, fill=0.03):
