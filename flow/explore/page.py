@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -10,11 +11,12 @@ from typing import Any
 
 from bokeh.document import Document
 from bokeh.events import ButtonClick, MouseLeave, MouseMove, Pan, Tap
-from bokeh.models import ColumnDataSource, CustomJS, Model
+from bokeh.models import ColumnDataSource, CustomAction, CustomJS, Model
 from jinja2 import Template
 
-from flow.explore.controls import TOUR, Controls, make_controls
-from flow.explore.panels import Panels, make_panels
+from flow.explore.controls import KINDS, TOUR, Controls, make_controls
+from flow.explore.links import from_link, link
+from flow.explore.panels import FRAME_LINES, Panels, make_panels
 from flow.explore.scene import Scene
 
 ASSETS = Path(__file__).with_name("assets")
@@ -43,10 +45,12 @@ class Page:
 
         live : with the controls that need a server.
         """
-        found: list[Model] = [*self.panels.figures.values(), *self.panels.lines.values()]
-        widgets = self.controls.widgets
-        shown = widgets if live else {name: widgets[name] for name in PLAYER}
-        return found + list(shown.values())
+        panels, widgets = self.panels, self.controls.widgets
+        if live:
+            return [*panels.figures.values(), *panels.lines.values(), *widgets.values()]
+        drawn = [model for models in (panels.figures, panels.lines)
+                 for name, model in models.items() if name != COUNTED]  # fmt: skip
+        return [*drawn, *(widgets[name] for name in (*PLAYER, *KEPT))]
 
     def place(self, document: Document, *, live: bool) -> None:
         """Put it into a document."""
@@ -56,7 +60,9 @@ class Page:
         document.title = TITLE
         document.template = Template((ASSETS / "page.html").read_text(encoding="utf-8"))
         document.template_variables.update(
-            live=live, tour=TOUR, style=(ASSETS / "page.css").read_text(encoding="utf-8")
+            live=live,
+            tour=[(said, link(from_link(text))) for said, text in TOUR],
+            style=(ASSETS / "page.css").read_text(encoding="utf-8"),
         )
         document.js_on_event("document_ready", self.script)
 
@@ -73,14 +79,25 @@ class Page:
         for name, text in scene.words.items():
             panels.lines[name].text = text
         panels.lines["norms"].text = NORMS
+        panels.lines["histogram"].text = SEEDS
+        other = "" if before is None else f"Beside it, thin in the curves: {before.about['link']}"
+        panels.lines["other"].text = html.escape(other)
         self.texts.data = {"name": list(texts), "text": list(texts.values())}
 
 
-PLAYER = ("play", "back", "forth", "time", "order_by", "which")
-"""Controls that need no server."""
+COUNTED = "histogram"
+"""Panel that a server fills."""
+PLAYER = ("play", "back", "forth", "time", "order_by", "which", "feature", "neuron")
+KEPT = ("text_kind", "copy", "text")
+"""Controls that need no server; the latter where there is a text that makes the run again."""
 NORMS = (
     "‖W_i‖₁ and the number of non-zeros m' of a feature, means over features. While interference "
     "is weak they follow the closed form without it; the universal law has no constant fitted."
+)
+
+SEEDS = (
+    "How many runs ended with how many polysemantic neurons: one run for each of the seeds that "
+    "follow this one, and what the slot law expects of as many."
 )
 
 
@@ -107,8 +124,8 @@ def _wire(page: Page) -> CustomJS:
     panels, widgets = page.panels, page.controls.widgets
     args: dict[str, Any] = dict(panels.sources)
     args |= {f"figure_{name}": drawn for name, drawn in panels.figures.items()}
-    args |= {f"said_{name}": panels.lines[name] for name in ("w", "g", "graph", "count", "plane")}
-    args |= {"said_w_before": panels.lines["w_before"], "lit": panels.lines["lit"]}
+    args |= {f"said_{name}": panels.lines[name] for name in (*FRAME_LINES, "plane")}
+    args |= {"lit": panels.lines["lit"], "numbers": KINDS}
     args |= {name: widgets[name] for name in IN_BROWSER}
     args |= {
         "cursors": panels.cursors, "download": page.downloaded, "texts": page.texts,
@@ -122,16 +139,21 @@ def _wire(page: Page) -> CustomJS:
         panels.sources[name].js_on_change("data", act)
     for source in (page.downloaded, page.texts):
         source.js_on_change("data", act)
-    for name in ("time", "order_by", "text_kind"):
+    for name in ("time", "order_by", "text_kind", "kind", "feature", "neuron"):
         widgets[name].js_on_change("value", act)
     for name in ("play", "which"):
         widgets[name].js_on_change("active", act)
     for name in ("back", "forth", "copy", "branch"):
         widgets[name].js_on_event(ButtonClick, act)
-    for name in ("w", "w_before", "g", "g_before"):
+    for name in ("w", "w_before", "g", "g_before", "graph", "graph_before", "events"):
         for event in (MouseMove, MouseLeave, Tap):
             panels.figures[name].js_on_event(event, act)
+    for name in ("energies", "norms", "counter"):
+        panels.figures[name].js_on_event(Tap, act)
     for name in ("energies", "events", "norms", "counter"):
-        for event in (Tap, Pan):
-            panels.figures[name].js_on_event(event, act)
+        panels.figures[name].js_on_event(Pan, act)
+    for drawn in panels.figures.values():
+        for tool in drawn.tools:
+            if isinstance(tool, CustomAction):
+                tool.callback = act
     return script

@@ -16,6 +16,13 @@ from flow.explore.state import State
 from flow.pictures.plots import winner_order
 from flow.results.trajectory import Trajectory
 
+LANES = {"deaths": 4, "revivals": 10, "malign": 16, "benign": 32}
+"""Where marks stand below the bars, in hundredths of the height; a kind of collision has lanes
+above each other."""
+LANES_OF_A_KIND = 12
+MOST_MEETINGS = 400
+"""Collisions that are marked: the first ones."""
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -45,6 +52,7 @@ def of_outcome(made: Outcome) -> Scene:
         "order": order_columns(frames),
         "steps": steps,
         "rates": rate_columns(marks.rates(made.parts, first, last)),
+        "moments": moment_columns(marks.moments(made.parts), first),
         "meetings": meeting_columns(met, first, last),
         "spans": span_columns(steps),
         "law": curves.law(made.parts[0], first, last),
@@ -87,6 +95,9 @@ def state_of(run: Trajectory) -> State:
             values[target] = names[name][source]
         else:
             off.append(flag)
+    noisy = [force for force in about["forces"] if "distribution" in force]
+    if noisy:
+        values |= {"noise": noisy[0]["distribution"], "sigma": noisy[0]["sigma"]}
     if "L2Regularization" in names:
         values["mu"] = names["L2Regularization"]["mu"]
     values |= {key: run.metadata[key] for key in ("seed", "scale") if key in run.metadata}
@@ -160,23 +171,36 @@ def rate_columns(found: marks.Rates) -> Columns:
     }
 
 
+def moment_columns(found: marks.Moments, first: float) -> Columns:
+    """A mark for each death and revival, in lanes of their own."""
+    return {
+        "t": np.maximum(found.time, first),
+        "y": np.where(found.died, LANES["deaths"], LANES["revivals"]),
+        "feature": found.feature.astype(np.int32),
+        "neuron": found.neuron.astype(np.int32),
+        "what": ["leaves" if died else "returns to" for died in found.died],
+    }
+
+
 def meeting_columns(met: list[marks.Meeting], first: float, last: float) -> Columns:
-    """Bars from the beginning to the end of each collision, malign below benign."""
+    """A bar from the beginning of each collision to its end, if it has one; benign above malign."""
     lanes = {True: 0, False: 0}
     rows = []
-    for meeting in met[:400]:
+    for meeting in met[:MOST_MEETINGS]:
+        kind, parted = "benign" if meeting.benign else "malign", bool(np.isfinite(meeting.ended))
+        lane = lanes[meeting.benign] % LANES_OF_A_KIND
         lanes[meeting.benign] += 1
-        height = (lanes[meeting.benign] - 1) % 10 + 1
+        said = f"{kind}: features {meeting.first} and {meeting.second} on neuron {meeting.neuron}, "
+        said += f"met at t ≈ {meeting.began:.3g}, "
+        said += f"parted at t ≈ {meeting.ended:.3g}" if parted else "still there"
         rows.append(
             (
                 max(meeting.began, first), min(meeting.ended, last),
-                0.12 * height * (1 if meeting.benign else -1),
-                "benign" if meeting.benign else "malign", bool(np.isfinite(meeting.ended)),
-                f"{meeting.first} and {meeting.second} on {meeting.neuron}",
+                meeting.ended if parted else np.nan, LANES[kind] + lane, kind, said,
                 meeting.first, meeting.second, meeting.neuron,
             )
         )  # fmt: skip
-    names = ("began", "ended", "y", "kind", "parted", "who", "first", "second", "neuron")
+    names = ("began", "until", "parted", "y", "kind", "said", "first", "second", "neuron")
     return {name: [row[k] for row in rows] for k, name in enumerate(names)}
 
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 from bokeh.document import Document
 
-from flow.explore.controls import PRESETS, change_of, preset
+from flow.explore.controls import BRANCHED_OFF, PRESETS, change_of, preset
 from flow.explore.curves import slot_shares
 from flow.explore.links import change_words, link
 from flow.explore.page import make_page
@@ -48,6 +48,8 @@ class Session:
         self.page = make_page()
         self.state = state
         self.futures: list[State] = []
+        self.chosen: State | None = None
+        """The future that is to be shown beside every other one; None: the one it branched off."""
         self.counts: dict[int, int] = {}
         """Polysemantic neurons at the end, by seed, of the runs with these controls."""
         self._scene: Scene | None = None
@@ -72,8 +74,18 @@ class Session:
         self._say_progress("computing …")
         self._scene, self._before = None, None
         self._ask("scene", (state,), self._take_scene)
-        if state.parent is not None:
-            self._ask("before", (state.parent,), self._take_before)
+        self._ask_before()
+
+    @property
+    def other(self) -> State | None:
+        """The future that is shown beside this one, if there is one."""
+        if self.chosen in self.futures and self.chosen != self.state:
+            return self.chosen
+        return self.state.parent
+
+    def _ask_before(self) -> None:
+        if self.other is not None:
+            self._ask("before", (self.other,), self._take_before)
 
     def _ask(self, kind: str, arguments: tuple[Any, ...], take: Callable[[Answer], None]) -> None:
         def later(answer: Answer) -> None:
@@ -103,7 +115,7 @@ class Session:
             self._show()
 
     def _take_before(self, answer: Answer) -> None:
-        if self._unfinished(answer) or answer.ask.arguments != (self.state.parent,):
+        if self._unfinished(answer) or answer.ask.arguments != (self.other,):
             return
         if isinstance(answer.value, Scene):
             self._before = answer.value
@@ -121,7 +133,7 @@ class Session:
     def _show(self) -> None:
         """Draw what has come, once all of it has."""
         scene, before = self._scene, self._before
-        if scene is None or (self.state.parent is not None and before is None):
+        if scene is None or (self.other is not None and before is None):
             return
         self.document.hold("combine")
         try:
@@ -173,6 +185,7 @@ class Session:
         sources = self.page.panels.sources
         sources["seeds"].data = {"count": shown, "runs": values[shown]}
         sources["shares"].data = slot_shares(self.state, len(self.counts))
+        self.page.panels.figures["histogram"].visible = bool(self.counts)
 
     def _forget_counts(self, state: State) -> None:
         same = replace(state, seed=0, changes=()) == replace(self.state, seed=0, changes=())
@@ -207,6 +220,12 @@ class Session:
             tree.labels = [_name(future) for future in self.futures]
             known = self.state in self.futures
             tree.active = self.futures.index(self.state) if known else None
+            beside = self.page.controls["beside"]
+            named = [(str(k), name) for k, name in enumerate(tree.labels)]
+            beside.options = [BRANCHED_OFF, *named]
+            at = [value for value, future in zip(named, self.futures, strict=True)
+                  if future == self.chosen]  # fmt: skip
+            beside.value = at[0][0] if at else BRANCHED_OFF[0]
         finally:
             self._setting = False
 
@@ -218,6 +237,7 @@ class Session:
             widget.on_change(attribute, partial(self._moved, name))
         controls["preset"].on_change("value", self._preset)
         controls["tree"].on_change("active", self._back_to)
+        controls["beside"].on_change("value", self._choose)
         controls["next"].on_click(self._next_seed)
         controls["more"].on_click(self._more_seeds)
         controls["file"].on_click(lambda: self._ask("file", (self.state,), self._take_file))
@@ -242,6 +262,15 @@ class Session:
         if not self._setting and new is not None and 0 <= new < len(self.futures):
             self.go_to(self.futures[new])
 
+    def _choose(self, _attribute: str, _old: str, new: str) -> None:
+        if self._setting or not (new == BRANCHED_OFF[0] or new.isdecimal()):
+            return
+        known = new != BRANCHED_OFF[0] and int(new) < len(self.futures)
+        self.chosen = self.futures[int(new)] if known else None
+        self._before = None
+        self._ask_before()
+        self._show()
+
     def _branch(self, _attribute: str, _old: Any, data: Mapping[str, Any]) -> None:
         if self._setting or not len(data.get("t", ())):
             return
@@ -254,7 +283,7 @@ class Session:
             if not math.isfinite(t):
                 raise ValueError(f"expected a time to branch at, got {t}")
             now = self.state.until(t).at_end()
-            change = change_of(str(kind), float(value), int(feature), int(neuron), now)
+            change = change_of(str(kind), value, feature, neuron, now)
             return self.state.changed(t, change)
 
         self._try(branched)

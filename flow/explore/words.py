@@ -8,7 +8,7 @@ import numpy as np
 
 from flow.analysis.pairs import collisions
 from flow.explore.frames import Frames
-from flow.explore.marks import MET, Meeting
+from flow.explore.marks import MET, MOST_MOMENTS, Meeting
 from flow.explore.state import State
 from flow.results.status import Status
 from flow.results.trajectory import Trajectory
@@ -120,6 +120,7 @@ def energies_line(state: State) -> str:
     off = state.at_end().off
     acting = [name for name in ("feature-benefit", "interference", "regularization")
               if name not in off]  # fmt: skip
+    acting += ["weight-decay"] if state.at_end().mu > 0.0 else []
     if not acting:
         return "No force acts: nothing moves."
     return f"The sum of the energies of {', '.join(acting).replace('-', ' ')} falls all the time."
@@ -132,9 +133,9 @@ def events_line(meetings: Sequence[Meeting]) -> str:
     benign = [met for met in meetings if met.benign]
     stayed = sum(not np.isfinite(met.ended) for met in benign)
     return (
-        f"Bars are weights that reach zero (up) or leave it (down). {len(malign)} malign pairs met "
-        f"above {MET:g}, {ended} of them parted; {len(benign)} benign ones met, {stayed} stayed "
-        f"together."
+        f"Bars are weights that reach zero (up) or leave it (down); the last {MOST_MOMENTS} are "
+        f"marked one by one. {len(malign)} malign pairs met above {MET:g} (dot), {ended} of them "
+        f"parted (cross); {len(benign)} benign ones met, {stayed} stayed together."
     )
 
 
