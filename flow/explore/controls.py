@@ -34,7 +34,7 @@ LAWS = ("none", *(law if law != "student-t" else "student-t:5" for law in NOISE_
 PRESETS = {
     "default": "?n=64&m=128&lam=0.01",
     "the plateau": "?n=64&m=64&lam=0.004",
-    "a malign pair": "?n=2&m=1&seed=1&lam=0.05",
+    "a malign pair": "?n=2&m=1&seed=228&lam=0.05",
     "figure 1's network": "?n=5&m=7&seed=4&lam=0.02",
     "noise: a stuck encoding": (
         "?n=8&m=16&c=4&noise=bipolar&sigma=0.15&off=regularization&t_end=400"
@@ -50,7 +50,7 @@ TOUR = (
     ("With ℓ1 the rich get richer: each feature ends on one neuron, whoever else is there.",
      "?n=64&m=128&lam=0.01&off=interference"),
     ("Interference: two features with one sign on one neuron push each other; one must leave.",
-     "?n=2&m=1&seed=1&lam=0.05"),
+     "?n=2&m=1&seed=228&lam=0.05"),
     ("With opposite signs nobody is pushed: a benign collision, and a polysemantic neuron.",
      "?n=2&m=1&seed=0&lam=0.05"),
     ("How many are there? About n²/4m; the slot law says how they are spread. Press “20 more "

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from bokeh.models import (
+    BasicTicker,
     ColorBar,
     ColumnDataSource,
     CustomAction,
@@ -23,6 +24,7 @@ from bokeh.models import (
     HoverTool,
     Label,
     LinearColorMapper,
+    PrintfTickFormatter,
     Range1d,
     SaveTool,
     Span,
@@ -279,6 +281,9 @@ def _norms(panels: Panels) -> None:
             legend_label="interference off, exact",
         )  # fmt: skip
         norms.line("t", name, source=sources["lit_norms"], color=RED, line_width=1.5)
+    # Below two decades a logarithmic axis would write every digit, one over another.
+    norms.yaxis.ticker = FixedTicker(ticks=[x * 10.0**k for k in range(-4, 5) for x in (1, 3)])
+    norms.yaxis.formatter = PrintfTickFormatter(format="%g")
     _legend(norms, "bottom_left")
 
 
@@ -312,6 +317,7 @@ def _image(panels: Panels, name: str, suffix: str, x: str, y: str) -> figure:
         color_mapper=mapper,
     )  # fmt: skip
     drawn.grid.visible = False
+    drawn.axis.ticker = BasicTicker(min_interval=1, num_minor_ticks=0)
     codes = encode(np.array(SHOWN_WEIGHTS)).tolist()
     scale = ColorBar(
         color_mapper=mapper, width=9, padding=2, bar_line_color=GREY,
@@ -330,7 +336,7 @@ def _image(panels: Panels, name: str, suffix: str, x: str, y: str) -> figure:
 
 
 def _weights(panels: Panels, suffix: str) -> None:
-    drawn = _image(panels, "w", suffix, "neuron", "feature")
+    drawn = _image(panels, "w", suffix, "neurons, in this order", "features, in this order")
     drawn.scatter(
         "x", "y", source=panels.sources[f"differences{suffix}"], marker="square", size=7,
         fill_color=None, line_color=RED, line_width=1.2,
@@ -338,7 +344,7 @@ def _weights(panels: Panels, suffix: str) -> None:
 
 
 def _overlaps(panels: Panels, suffix: str) -> None:
-    _image(panels, "g", suffix, "feature", "feature")
+    _image(panels, "g", suffix, "features, in this order", "features, in this order")
 
 
 def _graph(panels: Panels, suffix: str) -> None:
@@ -383,7 +389,7 @@ def _plane(panels: Panels) -> None:
 
     kinds = list(colour)
     rest = drawn.scatter(
-        "u", "v", source=sources["rest"], size=9,
+        "u", "v", source=sources["rest"], size=10, line_width=2,
         color=factor_cmap("kind", list(colour.values()), kinds),
         marker=factor_mark("kind", ["circle", "x", "triangle"], kinds), legend_field="kind",
     )  # fmt: skip

@@ -192,6 +192,12 @@ def test_a_weight_that_is_clicked_is_the_one_that_is_flipped(browser, address):
     assert browser.run("return m('feature').value") == 47
 
 
+def test_every_feature_has_its_row_however_few_neurons_there_are(browser, address):
+    browser.open(address + "?n=2&m=1&seed=228&lam=0.05")
+    ranges = "return ['x_range', 'y_range'].map((r) => [m('w')[r].start, m('w')[r].end])"
+    assert browser.run(ranges) == [[0, 1], [2, 0]]
+
+
 def test_any_two_futures_stand_side_by_side(browser, address):
     one, two = f"{DEFAULT}&off=interference@20", f"{DEFAULT}&lam=0.05@30"
     browser.open(address + one)
@@ -302,9 +308,12 @@ def test_a_run_in_a_notebook_scrubs_in_its_frame(browser, tmp_path):
     browser.driver.switch_to.frame(0)
     browser.wait("return window.explore_shown > 0 && m('frames').data.t.length > 0")
     np.testing.assert_array_equal(browser.codes(), encode(run.final))
-    shown = browser.run("m('time').value = 3; return [...m('drawn_w').data.image[0]]")
-    assert np.count_nonzero(np.array(shown) != ZERO) == np.count_nonzero(browser.codes(3) != ZERO)
-    assert browser.run("m('feature').value = 2; return m('lit').text").startswith("Feature 2;")
+    browser.run("m('which').active = 1; m('time').value = 3; m('feature').value = 2")
+    browser.wait(
+        "return m('drawn_w').data.image[0].reduce((n, x) => n + (x != 128), 0) == arguments[0]",
+        int(np.sum(browser.codes(3) != ZERO)),
+    )
+    browser.wait("return m('lit').text.startsWith('Feature 2;')")
     browser.driver.switch_to.default_content()
     assert asked(browser.messages()) == [path.as_uri()]
 

@@ -185,6 +185,12 @@ def test_the_scene_of_a_run_under_noise_knows_its_noise():
     assert of_run(run).columns["rest"]["u"] == []
 
 
+def test_the_stops_of_the_tour_about_collisions_show_them():
+    malign, benign = (marks.meetings(outcome(from_link(TOUR[k][1])).frames) for k in (2, 3))
+    assert [(met.benign, np.isfinite(met.ended)) for met in malign] == [(False, True)]
+    assert [(met.benign, np.isfinite(met.ended)) for met in benign] == [(True, False)]
+
+
 def test_presets_and_stops_of_the_tour_are_states():
     assert len(TOUR) == 8
     for text in [*PRESETS.values(), *(text for _, text in TOUR)]:

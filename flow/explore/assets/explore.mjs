@@ -76,7 +76,7 @@ function arranged(image, rows, columns) {
 function picture(figure, source, image) {
   const [height, width] = image.shape
   set(source, {image: [image], dw: [width], dh: [height]})
-  if (figure.x_range.end != width && figure.x_range.reset_end != width) {
+  if (figure.x_range.reset_end != width || figure.y_range.reset_start != height) {
     figure.x_range.setv({start: 0, end: width, reset_start: 0, reset_end: width})
     figure.y_range.setv({start: height, end: 0, reset_start: height, reset_end: 0})
   }
