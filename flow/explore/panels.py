@@ -37,7 +37,7 @@ from flow.explore.frames import ZERO, encode
 from flow.explore.scene import LANES
 from flow.pictures.plots import ENERGY_LINES, SIGNED
 
-HEIGHT = 370
+HEIGHT = 340
 """Of a figure that is not over time, in pixels."""
 IN_TIME = "xwheel_zoom,reset"
 """Tools of a figure over time, in which a drag is the time's."""
@@ -318,21 +318,26 @@ def _image(panels: Panels, name: str, suffix: str, x: str, y: str) -> figure:
     )  # fmt: skip
     drawn.grid.visible = False
     drawn.axis.ticker = BasicTicker(min_interval=1, num_minor_ticks=0)
-    codes = encode(np.array(SHOWN_WEIGHTS)).tolist()
-    scale = ColorBar(
-        color_mapper=mapper, width=9, padding=2, bar_line_color=GREY,
-        ticker=FixedTicker(ticks=codes),
-        major_label_overrides={
-            code: f"{weight:g}" for code, weight in zip(codes, SHOWN_WEIGHTS, strict=True)
-        },
-    )  # fmt: skip
-    drawn.add_layout(scale, "right")
+    if name == "w":
+        drawn.add_layout(_scale(mapper), "right")
     lit = panels.sources[f"lit_{name}{suffix}"]
     drawn.quad(
         "left", "right", "top", "bottom", source=lit, fill_color=RED, fill_alpha=0.18,
         line_color=RED, line_alpha=0.6,
     )  # fmt: skip
     return drawn
+
+
+def _scale(mapper: LinearColorMapper) -> ColorBar:
+    """The scale of colours, with weights written beside it."""
+    codes = encode(np.array(SHOWN_WEIGHTS)).tolist()
+    return ColorBar(
+        color_mapper=mapper, width=9, padding=2, bar_line_color=GREY,
+        ticker=FixedTicker(ticks=codes),
+        major_label_overrides={
+            code: f"{weight:g}" for code, weight in zip(codes, SHOWN_WEIGHTS, strict=True)
+        },
+    )  # fmt: skip
 
 
 def _weights(panels: Panels, suffix: str) -> None:

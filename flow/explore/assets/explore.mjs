@@ -13,7 +13,8 @@ const weight = (code) => {
 }
 const WEIGHTS = Float64Array.from({length: 256}, (_, code) => weight(code))
 const column = (source, name) => source.data[name]
-const set = (source, data) => { source.data = data }
+const blank = (data) => Object.values(data).every((column) => column.length == 0)
+const set = (source, data) => { if (!blank(data) || !blank(source.data)) source.data = data }
 
 // Time --------------------------------------------------------------------------------------------
 
