@@ -115,9 +115,7 @@ class Controls:
         w["forces"].active = [k for k, force in enumerate(FORCES) if force not in state.off]
         w["lam"].value = exponent(state.lam)
         w["coupling"].value = w["lam"].value + shift(state)
-        w["lam"].title = w["coupling"].title = ""
         w["lam"].title = _lam_title(state)
-        w["coupling"].title = "λ√m/c"
 
     def state(self, before: State, moved: str) -> State:
         """The state after the control `moved` was moved; ValueError for one that cannot be.

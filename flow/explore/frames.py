@@ -12,15 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flow.analysis.pairs import Collisions, collisions
 from flow.analysis.states import AUTHORS_WINDOW, polysemantic_neurons
 
 REACH = 1.25
 """Size of the largest weight that has a code of its own."""
 ZERO = 128
+MET = 0.5
+"""Size of both weights from which two features on one neuron are a collision that is marked."""
 MOST_BYTES = 8 * 2**20
 """Of the codes of W and G of one run."""
 HELD_BYTES = 2**26
@@ -32,9 +36,16 @@ Codes = NDArray[np.uint8]
 
 def encode(values: np.ndarray) -> Codes:
     """Codes of weights, of any shape."""
-    size = np.minimum(np.abs(values) * (126.0**2 / REACH), 126.0**2)
-    q = np.where(values == 0.0, 0.0, 1.0 + np.rint(np.sqrt(size)))
-    return np.asarray(ZERO + np.copysign(q, values)).astype(np.uint8)
+    # In place: copies of all frames of a run cost more than what is computed on them.
+    q = np.abs(values) * (126.0**2 / REACH)
+    np.minimum(q, 126.0**2, out=q)
+    np.sqrt(q, out=q)
+    np.rint(q, out=q)
+    q += 1.0
+    q *= values != 0.0
+    np.copysign(q, values, out=q)
+    q += ZERO
+    return q.astype(np.uint8)
 
 
 def decode(codes: Codes) -> NDArray[np.float64]:
@@ -102,14 +113,14 @@ class FrameRecorder:
         room = MOST_BYTES // (W.shape[1] * shown.size + W.shape[1] ** 2)
         most = max(2, min(self.most, room))
         kept = thinned(self.times, most, self.landmarks)
-        W = np.nan_to_num(W[kept])
+        W = W if len(kept) == len(W) else W[kept]
+        if not np.isfinite(W).all():
+            W = np.nan_to_num(W)
         counts = np.array(self.counts)[kept]
-        G = W @ W.transpose(0, 2, 1)
         return Frames(
             times=np.array(self.times)[kept],
             weights=W,
-            W=encode(W[:, :, shown]),
-            G=encode(G),
+            W=encode(W if shown.size == W.shape[2] else W[:, :, shown]),
             neurons=shown,
             count=counts[:, 0],
             window=counts[:, 1],
@@ -139,8 +150,6 @@ class Frames:
     """(k, n, m)."""
     W: Codes
     """(k, n, s) codes of the neurons that are shown."""
-    G: Codes
-    """(k, n, n) codes of the overlaps."""
     neurons: NDArray[np.int64]
     """(s,) which neurons are shown: all, or where they are too many those that live at the end and
     evenly spaced ones."""
@@ -148,6 +157,21 @@ class Frames:
     """(k,) polysemantic neurons by exact zeros."""
     window: NDArray[np.int64]
     """(k,) neurons with two features of 0.8 ≤ |W| ≤ 1.2, as the paper counts."""
+
+    @cached_property
+    def overlaps(self) -> NDArray[np.float32]:
+        """(k, n, n) G = W Wᵀ: made when it is first asked for, for W is shown before it."""
+        return self.weights @ self.weights.transpose(0, 2, 1)
+
+    @cached_property
+    def G(self) -> Codes:
+        """(k, n, n) codes of the overlaps."""
+        return encode(self.overlaps)
+
+    @cached_property
+    def collisions(self) -> list[Collisions]:
+        """(k,) the collisions of each W with weights above MET."""
+        return [collisions(W, threshold=MET) for W in self.weights]
 
 
 def _most_alive(W: np.ndarray, most: int) -> NDArray[np.int64]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks import browser as real
+from benchmarks.browser import Browser, asked, sent, server
 from flow import Trajectory
 from flow.explore.cli import main
 from flow.explore.compute import outcome
 from flow.explore.frames import ZERO, encode
 from flow.explore.links import from_link, link
-from tests.explore import browser as real
-from tests.explore.browser import Browser, asked, sent, server
 
 pytestmark = [
     pytest.mark.long,

@@ -7,10 +7,11 @@ import pytest
 from bokeh.document import Document
 
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
+from flow.analysis.pairs import collisions
 from flow.explore import marks, words
 from flow.explore.compute import outcome
 from flow.explore.controls import KINDS, PRESETS, TOUR, change_of
-from flow.explore.frames import encode
+from flow.explore.frames import MET, encode
 from flow.explore.links import from_link
 from flow.explore.marks import rates, spans
 from flow.explore.page import make_page
@@ -100,7 +101,8 @@ def test_a_plateau_and_its_collapse_are_found_and_a_power_law_has_none():
     ],
 )
 def test_a_line_says_what_two_features_on_a_neuron_will_do(W, pushing, said):
-    assert said in words.graph_line(np.array(W), pushing=pushing)
+    met = collisions(np.array(W), threshold=MET)
+    assert said in words.graph_line(np.array(W), met, pushing=pushing)
 
 
 def test_a_saddle_a_limit_and_a_critical_strength_are_said():

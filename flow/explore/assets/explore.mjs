@@ -4,14 +4,15 @@
 const ZERO = 128, REACH = 1.25, MOST_EDGES = 500, TICK = 60
 const BLUE = "#0b3c7d", ORANGE = "#d07a00", GREY = "#a0a0a0"
 
-let times = [0], playing = null, pair = null, queued = false
+let times = [0], playing = null, pair = null, sketch = null, seen = null
 
 const weight = (code) => {
   const q = Math.max(Math.abs(code - ZERO), 1)
   return Math.sign(code - ZERO) * REACH * ((q - 1) / 126) ** 2
 }
 const column = (source, name) => source.data[name]
-const set = (source, data) => { source.data = data }
+const blank = (data) => Object.values(data).every((column) => column.length == 0)
+const set = (source, data) => { if (!blank(data) || !blank(source.data)) source.data = data }
 
 // Time --------------------------------------------------------------------------------------------
 
@@ -72,7 +73,8 @@ function arranged(image, rows, columns) {
 }
 
 function picture(figure, source, image) {
-  const [height, width] = image.shape
+  const [height, width] = image.shape, there = column(source, "image")[0]
+  if (there?.shape[1] == width && there.length == image.length && there.every((code, k) => code == image[k])) return
   set(source, {image: [image], dw: [width], dh: [height]})
   if (figure.x_range.end != width && figure.x_range.reset_end != width) {
     figure.x_range.setv({start: 0, end: width, reset_start: 0, reset_end: width})
@@ -168,6 +170,8 @@ function met_on(a, i, j) {
 }
 
 function show(a) {
+  seen = a.time.value
+  if (sketch != null) return show_sketch(a)
   const t = now(a)
   const branched = column(a.frames_before, "t").length > 0
   for (const suffix of branched ? ["", "_before"] : [""]) {
@@ -192,6 +196,60 @@ function show(a) {
   requestAnimationFrame(() => { window.explore_shown = (window.explore_shown ?? 0) + 1 })
 }
 
+// W and the counts of a run of which the rest is on its way.
+function show_sketch(a) {
+  const k = a.time.value >= a.time.end ? sketch.t.length - 1 : frame_at({data: sketch}, now(a))
+  const by = orders(a, a.order)
+  picture(a.figure_w, a.w, arranged(sketch.W[k], by.features, by.neurons))
+  a.said_w.text = sketch.said_w[k]
+  a.said_count.text = sketch.said_count[k]
+  requestAnimationFrame(() => { window.explore_sketched = (window.explore_sketched ?? 0) + 1 })
+}
+
+// Columns of sources, by their names.
+function carried(source) {
+  const names = column(source, "name"), found = {}
+  names.forEach((name, k) => { found[name] = column(source, "columns")[k] })
+  return found
+}
+
+// One picture of codes for each frame, of the codes of all: frames, rows, columns.
+function pictures(codes) {
+  if (codes.length == 0) return []
+  const [frames, rows, columns] = codes.shape, size = rows * columns
+  return Array.from({length: frames}, (_, k) =>
+    new codes.constructor(codes.buffer.slice(k * size, (k + 1) * size), [rows, columns]))
+}
+
+function said(a, words) {
+  for (const [name, text] of Object.entries(words)) a[`words_${name}`].text = text
+}
+
+// What comes first: see show_sketch.
+function sketched(a) {
+  const come = carried(a.sketched)
+  if (come.frames == null) return
+  sketch = {...come.frames, W: pictures(come.frames.W)}
+  set(a.order, come.order)
+  set(a.order_before, {name: [], features: [], neurons: [], alive: [], names: []})
+  said(a, come.words)
+  show_sketch(a)
+}
+
+// What follows it: every panel.
+function followed(a) {
+  const {words, frames, ...come} = carried(a.followed)
+  if (frames == null || sketch == null) return
+  for (const [name, columns] of Object.entries(come)) {
+    const whole = name == "frames_before" ? {...columns, W: pictures(columns.W), G: pictures(columns.G)} : columns
+    set(a[name], whole)
+  }
+  set(a.frames, {...sketch, ...frames, G: pictures(frames.G)})
+  sketch = null
+  said(a, words)
+  loaded(a)
+}
+
 function loaded(a) {
   if (column(a.frames, "t").length == 0) return
   const before = now(a), at_end = a.time.value >= a.time.end
@@ -201,10 +259,14 @@ function loaded(a) {
   else jump(a, before)
   const most = Math.max(4, 3 * (column(a.counting, "paper")[0] ?? 0), 1.3 * (column(a.frames, "count").at(-1) ?? 0))
   a.figure_counter.y_range.setv({end: most, reset_end: most})
+  const ends = [a.frames, a.frames_before].flatMap((frames) => [column(frames, "at")[0], column(frames, "at").at(-1)])
+    .filter((t) => t != null)
+  const start = Math.min(...ends), end = Math.max(...ends)
+  a.figure_energies.x_range.setv({start, end, reset_start: start, reset_end: end})
   pair = usual_pair(a)
   document.body.classList.toggle("branched", column(a.frames_before, "t").length > 0)
   show(a)
-  located(a)
+  setTimeout(() => located(a))
 }
 
 // Pointing ----------------------------------------------------------------------------------------
@@ -305,23 +367,20 @@ function act(a, cause) {
     return
   }
   switch (cause.name) {
-    case "frames_before": case "order": case "order_before":
-      return soon(a)
     case "download": return download(a)
-    case "texts": return located(a)
     case "text_kind": return told(a)
     case "play": return play(a)
+    case "time": return a.time.value == seen ? undefined : show(a)
     default: return show(a)
   }
 }
 
-// Once for all columns that come together.
-function soon(a) {
-  if (!queued) { queued = true; queueMicrotask(() => { queued = false; loaded(a) }) }
-}
-
-// Run when the document is ready and when frames come; other callbacks call window.explore.
+// Run when the document is ready; other callbacks call window.explore. What comes from the server is
+// taken where it comes: a callback of the page would be called later, when more may have come.
 export default function (a) {
   window.explore = (cause) => act(a, cause)
-  soon(a)
+  a.sketched.properties.data.change.connect(() => sketched(a))
+  a.followed.properties.data.change.connect(() => followed(a))
+  sketched(a)
+  followed(a)
 }
