@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow.analysis.pairs import Collisions, collisions
-from flow.analysis.states import AUTHORS_WINDOW, polysemantic_neurons
+from flow.analysis.states import AUTHORS_WINDOW, is_polysemantic, polysemantic_neurons
 
 REACH = 1.25
 """Size of the largest weight that has a code of its own."""
@@ -79,8 +79,8 @@ class FrameRecorder:
     """Frames that are kept; twice as many are held."""
     times: list[float] = field(default_factory=list)
     weights: list[np.ndarray] = field(default_factory=list)
-    counts: list[tuple[int, int]] = field(default_factory=list)
-    """Polysemantic neurons by exact zeros, and by the authors' window."""
+    counts: list[int] = field(default_factory=list)
+    """Polysemantic neurons by exact zeros, before float32 makes zeros of the smallest weights."""
     landmarks: list[float] = field(default_factory=list)
 
     @classmethod
@@ -95,9 +95,8 @@ class FrameRecorder:
         self.times.append(t)
         with np.errstate(over="ignore"):
             self.weights.append(W.astype(np.float32))
-        finite = bool(np.isfinite(W).all())
-        window = polysemantic_neurons(W, window=AUTHORS_WINDOW) if finite else 0
-        self.counts.append((polysemantic_neurons(W) if finite else 0, window))
+        finite = bool(np.isfinite(self.weights[-1]).all())
+        self.counts.append(int(np.sum(is_polysemantic(W != 0.0))) if finite else 0)
         if landmark:
             self.landmarks.append(t)
         if len(self.times) > 2 * self.most:
@@ -105,25 +104,22 @@ class FrameRecorder:
 
     def frames(self) -> Frames:
         """What is shown of it."""
-        W = self._padded()
-        cost = W[0].size + W.shape[1] ** 2
-        shown = np.arange(W.shape[2])
-        if cost * len(W) > MOST_BYTES:
-            shown = _most_alive(W[-1], MOST_BYTES // len(W) - W.shape[1] ** 2)
-        room = MOST_BYTES // (W.shape[1] * shown.size + W.shape[1] ** 2)
-        most = max(2, min(self.most, room))
+        (n, m), held = self.weights[-1].shape, len(self.weights)
+        shown = np.arange(m)
+        if held * n * (m + n) > MOST_BYTES:
+            shown = _most_alive(self.weights[-1], MOST_BYTES // held - n**2)
+        most = max(2, min(self.most, MOST_BYTES // (n * shown.size + n**2)))
         kept = thinned(self.times, most, self.landmarks)
-        W = W if len(kept) == len(W) else W[kept]
+        W = self._padded(kept)
         if not np.isfinite(W).all():
             W = np.nan_to_num(W)
-        counts = np.array(self.counts)[kept]
         return Frames(
             times=np.array(self.times)[kept],
             weights=W,
-            W=encode(W if shown.size == W.shape[2] else W[:, :, shown]),
+            W=encode(W if shown.size == m else W[:, :, shown]),
             neurons=shown,
-            count=counts[:, 0],
-            window=counts[:, 1],
+            count=np.array(self.counts)[kept],
+            window=np.array([polysemantic_neurons(w, window=AUTHORS_WINDOW) for w in W]),
         )
 
     def _keep(self, kept: list[int]) -> None:
@@ -131,12 +127,14 @@ class FrameRecorder:
             held = getattr(self, name)
             setattr(self, name, [held[k] for k in kept])
 
-    def _padded(self) -> np.ndarray:
-        """All frames with as many neurons as the last, which has copies that others have not."""
+    def _padded(self, kept: list[int]) -> np.ndarray:
+        """Frames with as many neurons as the last, which has copies that others have not."""
         n, m = self.weights[-1].shape
-        W = np.zeros((len(self.weights), n, m), np.float32)
-        for frame, kept in zip(W, self.weights, strict=True):
-            frame[:, : kept.shape[1]] = kept
+        W = np.empty((len(kept), n, m), np.float32)
+        for frame, k in zip(W, kept, strict=True):
+            held = self.weights[k]
+            frame[:, : held.shape[1]] = held
+            frame[:, held.shape[1] :] = 0.0
         return W
 
 

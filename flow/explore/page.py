@@ -78,7 +78,6 @@ class Page:
         """Draw the rest of a scene that was sketched, and beside it `before`."""
         self.panels.followed.data = _carried(
             {
-                "exact": EMPTY["exact"],
                 **{name: columns for name, columns in scene.columns.items() if name != "order"},
                 "frames": {
                     name: column for name, column in scene.columns["frames"].items()

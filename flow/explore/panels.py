@@ -340,7 +340,7 @@ def _plane(panels: Panels) -> None:
 def _counter(panels: Panels) -> None:
     sources = panels.sources
     drawn = _in_time(panels, "counter", height=240, y_axis_label="neurons", y_axis_type="linear")
-    drawn.y_range = Range1d(0, 16)
+    drawn.y_range = Range1d(0, 16, syncable=False)
     counted = {"x": "at", "line_width": 2}
     drawn.step(
         y="count", source=sources["frames"], color=BLUE, mode="after", legend_label="exact zeros",

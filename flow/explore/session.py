@@ -52,6 +52,8 @@ class Session:
         """Polysemantic neurons at the end, by seed, of the runs with these controls."""
         self._scene: Scene | None = None
         self._before: Scene | None = None
+        self._followed = False
+        """Whether all of the scene has been drawn, and not only its sketch."""
         self._come: queue.SimpleQueue[tuple[Callable[[Answer], None], Answer]] = queue.SimpleQueue()
         self._setting = False
         self._complaint = complaint
@@ -69,7 +71,7 @@ class Session:
             self._forget_counts(state)
         self.state = state
         # First what takes time: the worker computes while the controls are written.
-        self._scene, self._before = None, None
+        self._scene, self._before, self._followed = None, None, False
         self._ask("scene", (state,), self._take_scene)
         if state.parent is not None:
             self._ask("before", (state.parent,), self._take_before)
@@ -113,7 +115,9 @@ class Session:
             self._scene = self._scene.joined(part)
             self._follow()
         else:
-            self.page.panels.sources["exact"].data = part.columns["exact"]
+            self._scene = self._scene.joined(part)
+            if self._followed:
+                self.page.panels.sources["exact"].data = part.columns["exact"]
 
     def _take_before(self, answer: Answer) -> None:
         if self._unfinished(answer) or answer.ask.arguments != (self.state.parent,):
@@ -137,6 +141,7 @@ class Session:
         if scene is None or not scene.whole or (self.state.parent is not None and before is None):
             return
         self.page.follow(scene, before, texts(self.state))
+        self._followed = True
         self._say_progress("")
 
     def _take_count(self, answer: Answer) -> None:

@@ -16,7 +16,7 @@ from flow.explore.links import from_link
 from flow.explore.marks import rates, spans
 from flow.explore.page import make_page
 from flow.explore.panels import EMPTY, palette
-from flow.explore.scene import of_outcome, of_run, scene
+from flow.explore.scene import SKETCHED, exact, of_outcome, of_run, parts, scene
 from flow.explore.state import State
 from theory.counting import paper_count
 
@@ -46,6 +46,28 @@ def test_curves_are_those_of_the_run(made):
     assert columns["counting"]["paper"] == [float(paper_count(16, 24))]
     np.testing.assert_array_equal(columns["frames"]["W"][-1], encode(made.run.final))
     assert columns["frames"]["count"][-1] == made.run.polysemantic
+
+
+def test_a_scene_comes_in_parts_of_which_the_first_has_w_and_the_counts():
+    state = from_link(SMALL)
+    first, rest, last = parts(state)
+    assert not first.whole
+    assert {name: tuple(columns) for name, columns in first.columns.items()} == SKETCHED
+    assert "polysemantic" in first.words["status"]
+    whole, joined = scene(state), first.joined(rest)
+    np.testing.assert_equal(joined.columns, whole.columns)
+    assert (joined.words, joined.about) == (whole.words, whole.about)
+    np.testing.assert_equal(last.columns["exact"], exact(state, whole.about["first"]))
+
+
+def test_a_scene_is_two_messages_to_the_browser(made):
+    page, document, changes = make_page(), Document(), []
+    page.place(document, live=True)
+    document.on_change(changes.append)
+    page.sketch(of_outcome(made))
+    assert [change.model.name for change in changes] == ["sketched"]
+    page.follow(of_outcome(made), None, {"link": "?"})
+    assert [change.model.name for change in changes] == ["sketched", "followed"]
 
 
 def test_orders_are_permutations_and_the_winner_order_is_a_staircase(made):

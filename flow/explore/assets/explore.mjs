@@ -380,7 +380,10 @@ function act(a, cause) {
 export default function (a) {
   window.explore = (cause) => act(a, cause)
   a.sketched.properties.data.change.connect(() => sketched(a))
-  a.followed.properties.data.change.connect(() => followed(a))
+  a.followed.properties.data.change.connect(() => {
+    set(a.exact, {t: [], l1: [], survivors: []})
+    followed(a)
+  })
   sketched(a)
   followed(a)
 }
