@@ -168,7 +168,7 @@ def _timeline(panels: Panels) -> None:
     sources = panels.sources
     energies = _in_time(
         panels, "energies", y_axis_type="log", y_axis_label="energy", height=240,
-        x_range=Range1d(0.01, 1.0), tools=IN_TIME,
+        x_range=Range1d(0.01, 1.0, reset_start=0.01, reset_end=1.0), tools=IN_TIME,
     )  # fmt: skip
     for name in ENERGIES:
         label, colour, _ = ENERGY_LINES.get(name, ("weight decay", GREY, "-"))

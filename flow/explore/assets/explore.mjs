@@ -49,6 +49,12 @@ function play(a) {
   }, TICK)
 }
 
+// All of a span, unless one has zoomed into it.
+function span(range, start, last) {
+  const end = Math.max(last, 1.01 * start), zoomed = range.start != range.reset_start || range.end != range.reset_end
+  range.setv({reset_start: start, reset_end: end, ...(zoomed ? {} : {start, end})})
+}
+
 // Pictures ----------------------------------------------------------------------------------------
 
 // Both futures are arranged alike where they have the same neurons.
@@ -227,24 +233,24 @@ function said(a, words) {
 
 // What comes first: see show_sketch.
 function sketched(a) {
-  const come = carried(a.sketched)
-  if (come.frames == null) return
-  sketch = {...come.frames, W: pictures(come.frames.W)}
-  set(a.order, come.order)
+  const {frames, order, words} = carried(a.sketched)
+  if (frames == null) return
+  sketch = {...frames, W: pictures(frames.W)}
+  set(a.order, order)
   set(a.order_before, {name: [], features: [], neurons: [], alive: [], names: []})
-  said(a, come.words)
+  said(a, words)
   show_sketch(a)
 }
 
 // What follows it: every panel.
 function followed(a) {
-  const {words, frames, ...come} = carried(a.followed)
-  if (frames == null || sketch == null) return
+  const {words, frames, ...come} = carried(a.followed), first = carried(a.sketched).frames
+  if (frames == null || first == null) return
   for (const [name, columns] of Object.entries(come)) {
     const whole = name == "frames_before" ? {...columns, W: pictures(columns.W), G: pictures(columns.G)} : columns
     set(a[name], whole)
   }
-  set(a.frames, {...sketch, ...frames, G: pictures(frames.G)})
+  set(a.frames, {...first, ...frames, W: sketch?.W ?? pictures(first.W), G: pictures(frames.G)})
   sketch = null
   said(a, words)
   loaded(a)
@@ -261,8 +267,7 @@ function loaded(a) {
   a.figure_counter.y_range.setv({end: most, reset_end: most})
   const ends = [a.frames, a.frames_before].flatMap((frames) => [column(frames, "at")[0], column(frames, "at").at(-1)])
     .filter((t) => t != null)
-  const start = Math.min(...ends), end = Math.max(...ends)
-  a.figure_energies.x_range.setv({start, end, reset_start: start, reset_end: end})
+  span(a.figure_energies.x_range, Math.min(...ends), Math.max(...ends))
   pair = usual_pair(a)
   document.body.classList.toggle("branched", column(a.frames_before, "t").length > 0)
   show(a)
