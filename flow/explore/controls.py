@@ -122,9 +122,7 @@ class Controls:
         w["forces"].active = [k for k, force in enumerate(FORCES) if force not in state.off]
         w["lam"].value = exponent(state.lam)
         w["coupling"].value = w["lam"].value + shift(state)
-        w["lam"].title = w["coupling"].title = ""
         w["lam"].title = _lam_title(state)
-        w["coupling"].title = "λ√m/c"
         for name, beyond in (("lam", 0.0), ("coupling", shift(state))):
             w[name].stylesheets = _critical_mark(w[name], state, beyond)
 

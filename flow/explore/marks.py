@@ -13,8 +13,6 @@ from flow.analysis.pairs import follow_collisions
 from flow.explore.frames import Frames
 from flow.results.trajectory import Trajectory
 
-MET = 0.5
-"""Size of both weights from which two features on one neuron are a collision that is marked."""
 BINS = 60
 MOST_MOMENTS = 400
 """Deaths and revivals that are marked one by one: the last ones."""
@@ -85,7 +83,7 @@ class Meeting(NamedTuple):
 
 def meetings(frames: Frames) -> list[Meeting]:
     """The collisions of a run, in the order in which they began."""
-    found = follow_collisions(frames.times, frames.weights, threshold=MET)
+    found = follow_collisions(frames.times, frames.weights, found=frames.collisions)
     met = found.met
     rows = zip(
         found.time.tolist(), found.ended.tolist(), met.first.tolist(), met.second.tolist(),

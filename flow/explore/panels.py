@@ -7,17 +7,16 @@ sources and figures are not synchronized back, so that scrubbing asks nothing of
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from bokeh.core.property.vectorization import Value
 from bokeh.models import (
     BasicTicker,
     ColorBar,
     ColumnDataSource,
     CustomAction,
-    DataRange1d,
     Div,
     FixedTicker,
     GlyphRenderer,
@@ -100,22 +99,24 @@ def palette() -> list[str]:
 
 @dataclass
 class Panels:
-    """Every source, figure and line of words of a page, by name."""
+    """Every source, figure and line of words of a page, by name.
 
+    A scene comes in two messages, not in one for every source and line: each message costs the
+    browser as much as drawing a panel. The browser then fills the sources itself.
+    """
+
+    sketched: ColumnDataSource = field(default_factory=lambda: _carrier("sketched"))
+    """What is drawn first: names of sources, and the columns of each."""
+    followed: ColumnDataSource = field(default_factory=lambda: _carrier("followed"))
+    """What follows it."""
     sources: dict[str, ColumnDataSource] = field(default_factory=dict)
     figures: dict[str, figure] = field(default_factory=dict)
     lines: dict[str, Div] = field(default_factory=dict)
     cursors: list[Span] = field(default_factory=list)
 
-    def fill(self, columns: Mapping[str, Mapping[str, Any]], suffix: str = "") -> None:
-        """Give sources the columns of a scene."""
-        for name, column in columns.items():
-            if name + suffix in self.sources:
-                self.sources[name + suffix].data = dict(column)
 
-    def clear(self, name: str) -> None:
-        """Empty a source."""
-        self.sources[name].data = dict(EMPTY[name.removesuffix("_before")])
+def _carrier(name: str) -> ColumnDataSource:
+    return ColumnDataSource({"name": [], "columns": []}, name=name)
 
 
 FRAME_LINES = ("w", "g", "graph", "count", "w_before", "g_before", "graph_before")
@@ -126,9 +127,11 @@ def make_panels() -> Panels:
     """All panels, empty."""
     panels = Panels()
     for name in SCENE_SOURCES:
-        panels.sources[name] = ColumnDataSource(EMPTY[name], name=name)
+        synced = name == "exact"  # it comes alone
+        panels.sources[name] = ColumnDataSource(EMPTY[name], name=name, syncable=synced)
     for name in BEFORE:
-        panels.sources[f"{name}_before"] = ColumnDataSource(EMPTY[name], name=f"{name}_before")
+        source = ColumnDataSource(EMPTY[name], name=f"{name}_before", syncable=False)
+        panels.sources[f"{name}_before"] = source
     for name in DRAWN_SOURCES:
         for suffix in ("", "_before"):
             source = ColumnDataSource(EMPTY[name], name=f"drawn_{name}{suffix}", syncable=False)
@@ -138,6 +141,8 @@ def make_panels() -> Panels:
         panels.sources[name] = source
     for name in ("seeds", "shares"):
         panels.sources[name] = ColumnDataSource(EMPTY[name], name=name)
+    for source in panels.sources.values():
+        source.selected.syncable = False
     _timeline(panels)
     for suffix in ("", "_before"):
         _weights(panels, suffix)
@@ -149,7 +154,8 @@ def make_panels() -> Panels:
     for name in (*FRAME_LINES, "plane", "energies", "events", "norms", "histogram"):
         panels.lines[name] = Div(name=f"said_{name}", syncable=False, sizing_mode="stretch_width")
     for name in ("status", "lit", "progress", "other"):
-        panels.lines[name] = Div(name=name, sizing_mode="stretch_width")
+        synced = name == "progress"
+        panels.lines[name] = Div(name=name, syncable=synced, sizing_mode="stretch_width")
     return panels
 
 
@@ -169,6 +175,7 @@ def _figure(panels: Panels, name: str, **settings: Any) -> figure:
     drawn.toolbar.logo = None
     drawn.toolbar.autohide = True
     drawn.min_width = 0
+    drawn.x_range.syncable = drawn.y_range.syncable = False
     panels.figures[name] = drawn
     return drawn
 
@@ -187,7 +194,10 @@ def _in_time(panels: Panels, name: str, **settings: Any) -> figure:
     if "energies" in panels.figures:
         settings["x_range"] = panels.figures["energies"].x_range
     drawn = _figure(panels, name, x_axis_type="log", x_axis_label="flow time t", **settings)
-    cursor = Span(dimension="height", line_color="black", line_width=1.5, syncable=False)
+    # On the overlay: curves are not painted anew where only the time moves.
+    cursor = Span(
+        dimension="height", line_color="black", line_width=1.5, level="overlay", syncable=False
+    )
     drawn.add_layout(cursor)
     panels.cursors.append(cursor)
     drawn.vstrip(
@@ -201,7 +211,7 @@ def _timeline(panels: Panels) -> None:
     sources = panels.sources
     energies = _in_time(
         panels, "energies", y_axis_type="log", y_axis_label="energy", height=240,
-        x_range=DataRange1d(range_padding=0.0), tools=IN_TIME,
+        x_range=Range1d(0.01, 1.0, reset_start=0.01, reset_end=1.0), tools=IN_TIME,
     )  # fmt: skip
     for name in ENERGIES:
         label, colour, _ = ENERGY_LINES.get(name, ("weight decay", GREY, "-"))
@@ -226,7 +236,8 @@ def _events(panels: Panels) -> None:
         panels, "events", height=320, y_axis_label="log₁₀(1 + weights)",
         y_range=Range1d(-4, 4, syncable=False), tools=IN_TIME,
     )  # fmt: skip
-    events.extra_y_ranges = {"lanes": Range1d(0, 100)}
+    events.extra_y_ranges = {"lanes": Range1d(0, 100, syncable=False)}
+    events.yaxis.syncable = False
     events.grid.visible = False
     bars = {"source": sources["rates"], "left": "left", "right": "right", "line_color": None}
     events.quad(top="up", bottom=0, color=GREY, alpha=0.6, **bars)
@@ -295,10 +306,21 @@ def _by_kind(benign: str, malign: str) -> dict[str, Any]:
 
 def _legend(drawn: figure, where: str) -> None:
     legend = drawn.legend
+    # A legend is built anew whenever the data of what it names change, so it names twins, whose
+    # data do not; where it names the values of a column, it needs them.
+    for item in legend.items:
+        if isinstance(item.label, Value):
+            item.renderers = [_twin(drawn, named) for named in item.renderers]
     legend.location, legend.background_fill_alpha = where, 0.6
     legend.label_text_font_size, legend.spacing, legend.padding = "11px", 0, 3
     legend.glyph_height = 12
     legend.label_height = 12
+
+
+def _twin(drawn: figure, renderer: GlyphRenderer) -> GlyphRenderer:
+    """The same in a figure with one row, which is nowhere."""
+    nowhere = {name: [float("nan")] for name in renderer.data_source.column_names}
+    return drawn.add_glyph(ColumnDataSource(nowhere, syncable=False), renderer.glyph.clone())
 
 
 SHOWN_WEIGHTS = (-1.0, -0.1, 0.0, 0.1, 1.0)
@@ -414,7 +436,7 @@ def _plane(panels: Panels) -> None:
 def _counter(panels: Panels) -> None:
     sources = panels.sources
     drawn = _in_time(panels, "counter", height=320, y_axis_label="neurons", y_axis_type="linear")
-    drawn.y_range = Range1d(0, 16)
+    drawn.y_range = Range1d(0, 16, syncable=False)
     counted = {"x": "at", "line_width": 2}
     drawn.step(
         y="count", source=sources["frames"], color=BLUE, mode="after", legend_label="exact zeros",

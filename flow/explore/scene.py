@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,11 @@ above each other."""
 LANES_OF_A_KIND = 12
 MOST_MEETINGS = 400
 """Collisions that are marked: the first ones."""
+SKETCHED = {
+    "frames": ("t", "W", "said_w", "said_count"),
+    "order": ("name", "features", "neurons", "alive", "names"),
+}
+"""Columns that are drawn first: W and the counts."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,18 @@ class Scene:
     about: dict[str, Any] = field(default_factory=dict)
     """n, m, first and last flow time drawn, link."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is more than a sketch."""
+        return bool(self.about)
+
+    def joined(self, more: Scene) -> Scene:
+        """Put together with what was made later of the same run."""
+        columns = dict(self.columns)
+        for name, added in more.columns.items():
+            columns[name] = {**columns.get(name, {}), **added}
+        return Scene(columns, {**self.words, **more.words}, {**self.about, **more.about})
+
 
 def scene(state: State, watch: Watch | None = None) -> Scene:
     """Run a state and make its scene."""
@@ -43,13 +61,41 @@ def scene(state: State, watch: Watch | None = None) -> Scene:
 
 def of_outcome(made: Outcome) -> Scene:
     """The scene of a run that was made."""
+    return sketch(made).joined(rest(made))
+
+
+def parts(state: State, watch: Watch | None = None) -> Iterator[Scene]:
+    """Run a state and make its scene in parts: W and the counts, the rest, interference off."""
+    made = outcome(state, watch)
+    yield sketch(made)
+    after = rest(made)
+    yield after
+    yield Scene({"exact": exact(state, after.about["first"], watch)}, {})
+
+
+def sketch(made: Outcome) -> Scene:
+    """W and the counts: what is drawn while the rest of the scene is made."""
+    frames = made.frames
+    columns = {
+        "frames": {
+            "t": frames.times,
+            "W": frames.W,
+            "said_w": words.weights_lines(frames),
+            "said_count": words.counter_lines(frames),
+        },
+        "order": order_columns(frames),
+    }
+    return Scene(columns, {"status": words.status_line(made.state, made.run)})
+
+
+def rest(made: Outcome) -> Scene:
+    """What a sketch has not."""
     frames, state = made.frames, made.state
     first, last = drawn_span(frames.times)
     steps = curves.steps(made.parts, first)
     met = marks.meetings(frames)
     columns = {
         "frames": frame_columns(frames, first, state),
-        "order": order_columns(frames),
         "steps": steps,
         "rates": rate_columns(marks.rates(made.parts, first, last)),
         "moments": moment_columns(marks.moments(made.parts), first),
@@ -60,7 +106,6 @@ def of_outcome(made: Outcome) -> Scene:
         **curves.plane(state),
     }
     said = {
-        "status": words.status_line(state, made.run),
         "energies": words.energies_line(state),
         "events": words.events_line(met),
     }
@@ -126,13 +171,12 @@ def drawn_span(times: np.ndarray) -> tuple[float, float]:
 def frame_columns(frames: Frames, first: float, state: State) -> Columns:
     """One row for each frame."""
     return {
-        "t": frames.times,
         "at": np.maximum(frames.times, first),
-        "W": list(frames.W),
-        "G": list(frames.G),
+        "G": frames.G,
         "count": frames.count,
         "window": frames.window,
-        **{f"said_{name}": lines for name, lines in words.frame_lines(frames, state).items()},
+        "said_g": words.overlaps_lines(frames),
+        "said_graph": words.graph_lines(frames, state),
     }
 
 
@@ -147,10 +191,10 @@ def order_columns(frames: Frames) -> Columns:
     }
     return {
         "name": list(found),
-        "features": [rows.astype(np.int32) for rows, _ in found.values()],
-        "neurons": [columns.astype(np.int32) for _, columns in found.values()],
-        "alive": [columns[alive[columns]].astype(np.int32) for _, columns in found.values()],
-        "names": [frames.neurons.astype(np.int32)] * len(found),
+        "features": [rows.tolist() for rows, _ in found.values()],
+        "neurons": [columns.tolist() for _, columns in found.values()],
+        "alive": [columns[alive[columns]].tolist() for _, columns in found.values()],
+        "names": [frames.neurons.tolist()] * len(found),
     }
 
 

@@ -54,11 +54,14 @@ class Session:
         """Polysemantic neurons at the end, by seed, of the runs with these controls."""
         self._scene: Scene | None = None
         self._before: Scene | None = None
+        self._followed = False
+        """Whether all of the scene has been drawn, and not only its sketch."""
         self._come: queue.SimpleQueue[tuple[Callable[[Answer], None], Answer]] = queue.SimpleQueue()
         self._setting = False
         self._complaint = complaint
         self._listen()
         self.page.place(document, live=True)
+        self._say_progress("computing …")
         self.go_to(state)
 
     # What is asked -------------------------------------------------------------------------------
@@ -69,12 +72,12 @@ class Session:
             self.futures = []
             self._forget_counts(state)
         self.state = state
-        self._remember(state)
-        self._show_controls()
-        self._say_progress("computing …")
-        self._scene, self._before = None, None
+        # First what takes time: the worker computes while the controls are written.
+        self._scene, self._before, self._followed = None, None, False
         self._ask("scene", (state,), self._take_scene)
+        self._remember(state)
         self._ask_before()
+        self._show_controls()
 
     @property
     def other(self) -> State | None:
@@ -108,18 +111,32 @@ class Session:
     # What comes ----------------------------------------------------------------------------------
 
     def _take_scene(self, answer: Answer) -> None:
+        """Draw each part of a scene when it comes: see :func:`flow.explore.scene.parts`."""
+        whole = self._scene is not None and self._scene.whole
+        if isinstance(answer.value, Progress) and whole:  # only a dashed line is to come
+            return
         if self._unfinished(answer) or answer.ask.arguments != (self.state,):
             return
-        if isinstance(answer.value, Scene):
-            self._scene = answer.value
-            self._show()
+        part = answer.value
+        if not isinstance(part, Scene):
+            return
+        if self._scene is None:
+            self._scene = part
+            self.page.sketch(part)
+        elif not whole:
+            self._scene = self._scene.joined(part)
+            self._follow()
+        else:
+            self._scene = self._scene.joined(part)
+            if self._followed:
+                self.page.panels.sources["exact"].data = part.columns["exact"]
 
     def _take_before(self, answer: Answer) -> None:
         if self._unfinished(answer) or answer.ask.arguments != (self.other,):
             return
         if isinstance(answer.value, Scene):
             self._before = answer.value
-            self._show()
+            self._follow()
 
     def _unfinished(self, answer: Answer) -> bool:
         """Say how far it is, or why there is nothing."""
@@ -130,23 +147,14 @@ class Session:
             self._say_progress(f"computing: {told}", bar=True)
         return bool(answer.error) or isinstance(answer.value, Progress)
 
-    def _show(self) -> None:
-        """Draw what has come, once all of it has."""
+    def _follow(self) -> None:
+        """Draw what follows the sketch, once all of it has come."""
         scene, before = self._scene, self._before
-        if scene is None or (self.other is not None and before is None):
+        if scene is None or not scene.whole or (self.other is not None and before is None):
             return
-        self.document.hold("combine")
-        try:
-            self.page.show(scene, before, texts(self.state))
-            self._say_progress("")
-        finally:
-            self.document.unhold()
-        if self.state.parent is None:
-            self._ask("exact", (self.state, scene.about["first"]), self._take_exact)
-
-    def _take_exact(self, answer: Answer) -> None:
-        if isinstance(answer.value, dict) and answer.ask.arguments[0] == self.state:
-            self.page.panels.fill({"exact": answer.value})
+        self.page.follow(scene, before, texts(self.state))
+        self._followed = True
+        self._say_progress("")
 
     def _take_count(self, answer: Answer) -> None:
         if self._unfinished(answer):
@@ -189,7 +197,7 @@ class Session:
 
     def _forget_counts(self, state: State) -> None:
         same = replace(state, seed=0, changes=()) == replace(self.state, seed=0, changes=())
-        if not same:
+        if self.counts and not same:
             self.counts = {}
             self._show_counts()
 
@@ -269,7 +277,7 @@ class Session:
         self.chosen = self.futures[int(new)] if known else None
         self._before = None
         self._ask_before()
-        self._show()
+        self._follow()
 
     def _branch(self, _attribute: str, _old: Any, data: Mapping[str, Any]) -> None:
         if self._setting or not len(data.get("t", ())):

@@ -7,13 +7,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from benchmarks import browser as real
+from benchmarks.browser import Browser, asked, sent, server
 from flow import FeatureBenefit, Interference, Regularization, Trajectory, gaussian_init, integrate
 from flow.explore.cli import main
 from flow.explore.compute import outcome
 from flow.explore.frames import ZERO, encode
 from flow.explore.links import from_link, link
-from tests.explore import browser as real
-from tests.explore.browser import Browser, asked, sent, server
 from theory.equilibrium import critical_lambda
 
 pytestmark = [
@@ -117,7 +117,7 @@ def test_scrubbing_playing_and_pointing_ask_nothing_of_the_server(browser, addre
     browser.open(address + DEFAULT)
     browser.wait("return m('exact').data.t.length > 0")
     browser.messages()
-    seen = set()
+    seen, said = set(), browser.run("return m('said_plane').text")
     browser.run("m('which').active = 1")
     for k in (0, 20, 40, 60):
         browser.run("m('time').value = arguments[0]", k)
@@ -129,6 +129,10 @@ def test_scrubbing_playing_and_pointing_ask_nothing_of_the_server(browser, addre
     browser.run("m('order_by').value = 'start'")
     browser.press("step ›")
     browser.wait("return m('time').value == 61")
+    browser.point("w", 5.5, 5.5)
+    browser.wait("return m('lit').text != '' && m('drawn_edges').selected.indices.length > 0")
+    browser.click("g", 3.5, 7.5)
+    browser.wait("return m('said_plane').text != arguments[0]", said)
     assert len(seen) > 2
     assert sent(browser.messages()) == 0
 
@@ -185,6 +189,13 @@ def test_a_weight_that_is_clicked_is_the_one_that_is_flipped(browser, address):
     browser.click("w", order[1].index(16) + 0.5, order[0].index(47) + 0.5)
     browser.wait("return m('feature').value == 47 && m('neuron').value == 16")
     assert "Features 47 and 53 on neuron 16" in browser.run("return m('said_plane').text")
+    browser.click("g", 3.5, 7.5)
+    browser.wait("return m('feature').value == null && m('neuron').value == null")
+    held = browser.run("return m('lit').text")
+    browser.point("g", 3.5, -5.0)
+    assert held == browser.run("return m('lit').text")
+    assert "Features" in held
+    browser.click("w", order[1].index(16) + 0.5, order[0].index(47) + 0.5)
     browser.run("m('kind').value = 'flip the weight'")
     browser.press("branch here")
     browser.wait("return location.search.includes('flip=47,16@')")

@@ -53,8 +53,8 @@ def last_frame(page: str) -> np.ndarray:
     found = re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
     assert found is not None
     (document,) = json.loads(html.unescape(found[1])).values()
-    frames = Document.from_json(document).get_model_by_name("frames")
-    return frames.data["W"][-1]
+    first = Document.from_json(document).get_model_by_name("sketched").data
+    return first["columns"][first["name"].index("frames")]["W"][-1]
 
 
 def check(shown: str, run: Trajectory) -> None:

@@ -7,11 +7,12 @@ import pytest
 from bokeh.document import Document
 
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
+from flow.analysis.pairs import collisions
 from flow.explore import marks, words
 from flow.explore.compute import outcome
 from flow.explore.controls import KINDS, PRESETS, TOUR, change_of
 from flow.explore.curves import plane, steps
-from flow.explore.frames import encode
+from flow.explore.frames import MET, encode
 from flow.explore.links import from_link, link
 from flow.explore.marks import rates, spans
 from flow.explore.page import make_page
@@ -19,11 +20,14 @@ from flow.explore.panels import EMPTY, palette
 from flow.explore.scene import (
     LANES,
     LANES_OF_A_KIND,
+    SKETCHED,
     drawn_span,
+    exact,
     meeting_columns,
     moment_columns,
     of_outcome,
     of_run,
+    parts,
     scene,
     state_of,
 )
@@ -87,6 +91,28 @@ def test_curves_are_those_of_the_run(made):
     assert columns["frames"]["count"][-1] == made.run.polysemantic
 
 
+def test_a_scene_comes_in_parts_of_which_the_first_has_w_and_the_counts():
+    state = from_link(SMALL)
+    first, rest, last = parts(state)
+    assert not first.whole
+    assert {name: tuple(columns) for name, columns in first.columns.items()} == SKETCHED
+    assert "polysemantic" in first.words["status"]
+    whole, joined = scene(state), first.joined(rest)
+    np.testing.assert_equal(joined.columns, whole.columns)
+    assert (joined.words, joined.about) == (whole.words, whole.about)
+    np.testing.assert_equal(last.columns["exact"], exact(state, whole.about["first"]))
+
+
+def test_a_scene_is_two_messages_to_the_browser(made):
+    page, document, changes = make_page(), Document(), []
+    page.place(document, live=True)
+    document.on_change(changes.append)
+    page.sketch(of_outcome(made))
+    assert [change.model.name for change in changes] == ["sketched"]
+    page.follow(of_outcome(made), None, {"link": "?"})
+    assert [change.model.name for change in changes] == ["sketched", "followed"]
+
+
 def test_orders_are_permutations_and_the_winner_order_is_a_staircase(made):
     order = of_outcome(made).columns["order"]
     for rows, columns in zip(order["features"], order["neurons"], strict=True):
@@ -140,7 +166,8 @@ def test_a_plateau_and_its_collapse_are_found_and_a_power_law_has_none():
     ],
 )
 def test_a_line_says_what_two_features_on_a_neuron_will_do(W, pushing, said):
-    assert said in words.graph_line(np.array(W), pushing=pushing)
+    met = collisions(np.array(W), threshold=MET)
+    assert said in words.graph_line(np.array(W), met, pushing=pushing)
 
 
 def test_the_preset_of_the_plateau_has_its_plateau_and_its_collapse():

@@ -5,7 +5,7 @@ const ZERO = 128, REACH = 1.25, MOST_EDGES = 500, TICK = 60, LINES = 34, SHARING
 const BLUE = "#0b3c7d", ORANGE = "#d07a00", GREY = "#a0a0a0"
 
 // `held` is the weight that is chosen, `lit` what is lit: features, and a neuron by its column.
-let times = [0], playing = null, pair = null, queued = false, held = null, lit = null, choosing = false
+let times = [0], playing = null, pair = null, held = null, lit = null, sketch = null, seen = null
 
 const weight = (code) => {
   const q = Math.max(Math.abs(code - ZERO), 1)
@@ -51,6 +51,12 @@ function play(a) {
   }, TICK)
 }
 
+// All of a span, unless one has zoomed into it.
+function span(range, start, last) {
+  const end = Math.max(last, 1.01 * start), zoomed = range.start != range.reset_start || range.end != range.reset_end
+  range.setv({reset_start: start, reset_end: end, ...(zoomed ? {} : {start, end})})
+}
+
 // Pictures ----------------------------------------------------------------------------------------
 
 // Both futures are arranged alike where they have the same neurons.
@@ -75,7 +81,8 @@ function arranged(image, rows, columns) {
 }
 
 function picture(figure, source, image) {
-  const [height, width] = image.shape
+  const [height, width] = image.shape, there = column(source, "image")[0]
+  if (there?.shape[1] == width && there.length == image.length && there.every((code, k) => code == image[k])) return
   set(source, {image: [image], dw: [width], dh: [height]})
   if (figure.x_range.reset_end != width || figure.y_range.reset_start != height) {
     figure.x_range.setv({start: 0, end: width, reset_start: 0, reset_end: width})
@@ -183,12 +190,17 @@ function met_on(frames, i, j) {
   return [i, j, at]
 }
 
+// Whether there is a run, and not only its sketch.
+const whole = (a) => sketch == null && column(a.frames, "t").length > 0
+
 function show(a) {
+  seen = a.time.value
+  if (sketch != null) return show_sketch(a)
+  if (!whole(a)) return
   const t = now(a)
-  const branched = column(a.frames_before, "t").length > 0 && column(a.order_before, "name").length > 0
+  const branched = column(a.frames_before, "t").length > 0
   for (const suffix of branched ? ["", "_before"] : [""]) {
     const frames = a[`frames${suffix}`], order = a[`order${suffix}`]
-    if (column(frames, "t").length == 0 || column(order, "name").length == 0) return
     const k = frame_at(frames, t), by = orders(a, order), W = column(frames, "W")[k]
     picture(a[`figure_w${suffix}`], a[`w${suffix}`], arranged(W, by.features, by.neurons))
     picture(a[`figure_g${suffix}`], a[`g${suffix}`],
@@ -210,8 +222,63 @@ function show(a) {
   requestAnimationFrame(() => { window.explore_shown = (window.explore_shown ?? 0) + 1 })
 }
 
+// W and the counts of a run of which the rest is on its way.
+function show_sketch(a) {
+  const k = a.time.value >= a.time.end ? sketch.t.length - 1 : frame_at({data: sketch}, now(a))
+  const by = orders(a, a.order)
+  picture(a.figure_w, a.w, arranged(sketch.W[k], by.features, by.neurons))
+  a.said_w.text = sketch.said_w[k]
+  a.said_count.text = sketch.said_count[k]
+  requestAnimationFrame(() => { window.explore_sketched = (window.explore_sketched ?? 0) + 1 })
+}
+
+// Columns of sources, by their names.
+function carried(source) {
+  const names = column(source, "name"), found = {}
+  names.forEach((name, k) => { found[name] = column(source, "columns")[k] })
+  return found
+}
+
+// One picture of codes for each frame, of the codes of all: frames, rows, columns.
+function pictures(codes) {
+  if (codes.length == 0) return []
+  const [frames, rows, columns] = codes.shape, size = rows * columns
+  return Array.from({length: frames}, (_, k) =>
+    new codes.constructor(codes.buffer.slice(k * size, (k + 1) * size), [rows, columns]))
+}
+
+function said(a, words) {
+  for (const [name, text] of Object.entries(words)) a[`words_${name}`].text = text
+}
+
+// What comes first: see show_sketch.
+function sketched(a) {
+  const {frames, order, words} = carried(a.sketched)
+  if (frames == null) return
+  sketch = {...frames, W: pictures(frames.W)}
+  set(a.order, order)
+  set(a.order_before, {name: [], features: [], neurons: [], alive: [], names: []})
+  set(a.lit_w, {left: [], right: [], top: [], bottom: []})
+  set(a.differences, {x: [], y: []})
+  said(a, words)
+  show_sketch(a)
+}
+
+// What follows it: every panel.
+function followed(a) {
+  const {words, frames, ...come} = carried(a.followed), first = carried(a.sketched).frames
+  if (frames == null || first == null) return
+  for (const [name, columns] of Object.entries(come)) {
+    const codes = name == "frames_before" ? {W: pictures(columns.W), G: pictures(columns.G)} : {}
+    set(a[name], {...columns, ...codes})
+  }
+  set(a.frames, {...first, ...frames, W: sketch?.W ?? pictures(first.W), G: pictures(frames.G)})
+  sketch = null
+  said(a, words)
+  loaded(a)
+}
+
 function loaded(a) {
-  if (column(a.frames, "t").length == 0) return
   const before = now(a), at_end = a.time.value >= a.time.end
   times_of(a)
   a.time.end = Math.max(1, times.length - 1)
@@ -219,12 +286,15 @@ function loaded(a) {
   else jump(a, before)
   const most = Math.max(4, 3 * (column(a.counting, "paper")[0] ?? 0), 1.3 * (column(a.frames, "count").at(-1) ?? 0))
   a.figure_counter.y_range.setv({end: most, reset_end: most})
+  const ends = [a.frames, a.frames_before].flatMap((frames) => [column(frames, "at")[0], column(frames, "at").at(-1)])
+    .filter((t) => t != null)
+  span(a.figure_energies.x_range, Math.min(...ends), Math.max(...ends))
   pair = usual_pair(a)
   hold(a, typed(a))
   lanes(a)
   document.body.classList.toggle("branched", column(a.frames_before, "t").length > 0)
   show(a)
-  located(a)
+  setTimeout(() => located(a))
 }
 
 // Bars take the upper half of their panel, single marks and collisions the lanes below them.
@@ -240,10 +310,9 @@ function lanes(a) {
 // What is under the pointer: features, a neuron by its column, the future in which it is.
 function pointed(a, event) {
   const name = event.origin.name, suffix = name.endsWith("_before") ? "_before" : ""
-  const order = a[`order${suffix}`]
-  if (column(order, "name").length == 0) return null
+  if (!whole(a)) return null
   if (name == "events") return marked(a)
-  const by = orders(a, order)
+  const by = orders(a, a[`order${suffix}`])
   if (name.startsWith("graph")) return noded(a, event, suffix, by)
   const r = Math.floor(event.y), c = Math.floor(event.x)
   const across = name.startsWith("w") ? by.neurons : by.features
@@ -280,12 +349,11 @@ function marked(a) {
 const same = (x, y) => JSON.stringify(x) == JSON.stringify(y)
 
 function point(a, at) {
-  if (!same(at ?? held, lit)) light(a, at ?? held)
+  if (whole(a) && !same(at ?? held, lit)) light(a, at ?? held)
 }
 
 // Light features and a neuron up in every panel; null: nothing.
 function light(a, at) {
-  if (at != null && column(a[`order${at.suffix}`], "name").length == 0) at = null
   lit = at
   const features = at?.features ?? [], name = at?.neuron == null ? null : column(a[`order${at.suffix}`], "names")[0][at.neuron]
   const concerned = (feature, neuron) => features.includes(feature) || neuron === name
@@ -383,13 +451,17 @@ function said_of(a, {features: [i, j], neuron, suffix}, name) {
 // A click: its weight is the one to change, its pair the one of the phase plane; a second click lets it go.
 function chosen(a, at) {
   if (at == null) return
-  const names = column(a[`order${at.suffix}`], "names")[0], let_go = same(at, held)
-  choosing = true
-  a.neuron.value = let_go || at.neuron == null ? null : names[at.neuron]
-  a.feature.value = let_go || at.features.length != 1 ? null : at.features[0]
-  choosing = false
-  hold(a, let_go ? null : at)
+  const kept = same(at, held) ? null : at, {feature, neuron} = written(a, kept)
+  a.feature.value = feature
+  a.neuron.value = neuron
+  hold(a, kept)
   show(a)
+}
+
+// The numbers that stand in the controls for what is held.
+function written(a, at) {
+  return {feature: at?.features.length == 1 ? at.features[0] : null,
+          neuron: at?.neuron == null ? null : column(a[`order${at.suffix}`], "names")[0][at.neuron]}
 }
 
 function hold(a, at) {
@@ -463,16 +535,16 @@ function act(a, cause) {
     return
   }
   switch (cause.name) {
-    case "frames_before": case "order": case "order_before":
-      return soon(a)
     case "download": return download(a)
-    case "texts": return located(a)
     case "text_kind": return told(a)
     case "feature": case "neuron":
-      if (!choosing) { hold(a, typed(a)); show(a) }
-      return
+      // Called, too, for a click, and after it.
+      if (!whole(a) || same({feature: a.feature.value, neuron: a.neuron.value}, written(a, held))) return
+      hold(a, typed(a))
+      return show(a)
     case "kind": return numbered(a)
     case "play": return play(a)
+    case "time": return a.time.value == seen ? undefined : show(a)
     default: return show(a)
   }
 }
@@ -496,14 +568,16 @@ function pressed(a, event) {
   event.preventDefault()
 }
 
-// Once for all columns that come together.
-function soon(a) {
-  if (!queued) { queued = true; queueMicrotask(() => { queued = false; loaded(a) }) }
-}
-
-// Run when the document is ready and when frames come; other callbacks call window.explore.
+// Run when the document is ready; other callbacks call window.explore. What comes from the server is
+// taken where it comes: a callback of the page would be called later, when more may have come.
 export default function (a) {
-  if (window.explore == null) document.addEventListener("keydown", (event) => pressed(a, event))
   window.explore = (cause) => act(a, cause)
-  soon(a)
+  document.addEventListener("keydown", (event) => pressed(a, event))
+  a.sketched.properties.data.change.connect(() => sketched(a))
+  a.followed.properties.data.change.connect(() => {
+    set(a.exact, {t: [], l1: [], survivors: []})
+    followed(a)
+  })
+  sketched(a)
+  followed(a)
 }

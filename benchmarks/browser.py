@@ -1,4 +1,4 @@
-"""A real browser on a real server, and what a test asks of them."""
+"""A real browser on a real server of `flow.explore`, for what is measured and tested there."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from tests import ROOT
-
+ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
 FLAGS = (
@@ -62,14 +61,19 @@ def server() -> Iterator[str]:
 
 
 class Browser:
-    """A headless Chromium."""
+    """A headless Chromium.
 
-    def __init__(self, folder: Path) -> None:
+    folder : where downloads go.
+    log : whether it keeps what the network does and what scripts complain of, which costs time.
+    """
+
+    def __init__(self, folder: Path, *, log: bool = True) -> None:
         options = Options()
         for flag in FLAGS:
             options.add_argument(flag)
         options.binary_location = str(CHROMIUM)
-        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+        if log:
+            options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
         downloads = {
             "download.default_directory": str(folder),
             "profile.default_content_setting_values.automatic_downloads": 1,
