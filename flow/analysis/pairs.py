@@ -170,6 +170,7 @@ def follow_collisions(
     largest: bool = False,
     from_start: bool = False,
     events: Events | None = None,
+    found: Sequence[Collisions] | None = None,
 ) -> History:
     """Meet every collision of a run and follow it to the end of the run.
 
@@ -183,6 +184,8 @@ def follow_collisions(
     from_start : follow only the collisions of the first W.
     events : log of the run; dates departures as well as it can. Without it a feature has left
         at the first of the times after which it is never seen on the neuron again.
+    found : collisions of each W where they are known; threshold and the two choices are then not
+        used.
 
     A feature stays if at the end its weight on the neuron is not zero and has the sign it met
     with. One pair on one neuron is met once as a benign and once as a malign collision at most;
@@ -199,10 +202,11 @@ def follow_collisions(
         raise ValueError(
             "expected a log with extinctions, got one that is off; use integrate(..., events=True)"
         )
-    found = [
-        largest_collisions(W) if largest else collisions(W, threshold=threshold)
-        for W in (weights[:1] if from_start else weights)
-    ]
+    if found is None:
+        found = [
+            largest_collisions(W) if largest else collisions(W, threshold=threshold)
+            for W in (weights[:1] if from_start else weights)
+        ]
     seen = np.concatenate([np.full(c.first.size, s) for s, c in enumerate(found)])
     columns = ("first", "second", "neuron", "first_weight", "second_weight", "shared")
     met = Collisions(*(np.concatenate([getattr(c, name) for c in found]) for name in columns))

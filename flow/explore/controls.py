@@ -18,7 +18,6 @@ from bokeh.models import (
     Select,
     Slider,
     TextAreaInput,
-    TextInput,
     Toggle,
 )
 
@@ -35,7 +34,7 @@ LAWS = ("none", *(law if law != "student-t" else "student-t:5" for law in NOISE_
 PRESETS = {
     "default": "?n=64&m=128&lam=0.01",
     "the plateau": "?n=64&m=64&lam=0.004",
-    "a malign pair": "?n=2&m=1&seed=1&lam=0.05",
+    "a malign pair": "?n=2&m=1&seed=228&lam=0.05",
     "figure 1's network": "?n=5&m=7&seed=4&lam=0.02",
     "noise: a stuck encoding": (
         "?n=8&m=16&c=4&noise=bipolar&sigma=0.15&off=regularization&t_end=400"
@@ -51,7 +50,7 @@ TOUR = (
     ("With ℓ1 the rich get richer: each feature ends on one neuron, whoever else is there.",
      "?n=64&m=128&lam=0.01&off=interference"),
     ("Interference: two features with one sign on one neuron push each other; one must leave.",
-     "?n=2&m=1&seed=1&lam=0.05"),
+     "?n=2&m=1&seed=228&lam=0.05"),
     ("With opposite signs nobody is pushed: a benign collision, and a polysemantic neuron.",
      "?n=2&m=1&seed=0&lam=0.05"),
     ("How many are there? About n²/4m; the slot law says how they are spread. Press “20 more "
@@ -65,14 +64,22 @@ TOUR = (
 )  # fmt: skip
 """Eight stops through the argument: what is seen, and the link that shows it."""
 
-KINDS = (
-    "switch feature-benefit", "switch interference", "switch regularization", "λ =",
-    "flip the weight", "kill the weight", "set the weight to", "duplicate the neuron",
-    "duplicate it, opposed",
-)  # fmt: skip
-"""What can be changed on the way."""
-NOISE, NOISE_SEED = 0.01, 1
+STRENGTH_KINDS = {
+    "λ =": "lam", "c =": "c", "c of interference =": "c_interference", "decay μ =": "mu",
+}  # fmt: skip
+"""Strengths that can be changed on the way."""
+KINDS = {
+    "switch feature-benefit": "", "switch interference": "", "switch regularization": "",
+    **dict.fromkeys(STRENGTH_KINDS, "value"),
+    "flip the weight": "", "kill the weight": "", "set the weight to": "value",
+    "duplicate the neuron": "noise", "duplicate it, opposed": "noise",
+}  # fmt: skip
+"""What can be changed on the way, and what the number beside it is; empty: it needs none."""
+NOISE_SEED = 1
 """Of a copied neuron."""
+
+BRANCHED_OFF = ("", "the one it branched off")
+"""What is shown beside a future where no other is chosen."""
 
 _POWER = "return tick <= -5 ? '0' : (10 ** tick).toPrecision(3)"
 """What a slider of an exponent shows."""
@@ -115,9 +122,9 @@ class Controls:
         w["forces"].active = [k for k, force in enumerate(FORCES) if force not in state.off]
         w["lam"].value = exponent(state.lam)
         w["coupling"].value = w["lam"].value + shift(state)
-        w["lam"].title = w["coupling"].title = ""
         w["lam"].title = _lam_title(state)
-        w["coupling"].title = "λ√m/c"
+        for name, beyond in (("lam", 0.0), ("coupling", shift(state))):
+            w[name].stylesheets = _critical_mark(w[name], state, beyond)
 
     def state(self, before: State, moved: str) -> State:
         """The state after the control `moved` was moved; ValueError for one that cannot be.
@@ -166,33 +173,60 @@ def _lam_title(state: State) -> str:
     return f"λ (critical 2c/3√3 = {critical:.3g}{beyond})"
 
 
-def change_of(kind: str, value: float, feature: int, neuron: int, now: State) -> Change:
-    """The change that the controls of a branch stand for."""
+def _critical_mark(slider: Slider, state: State, shifted: float) -> list[str]:
+    """The style of a slider of λ on which the critical λ is marked, and what is beyond it tinted.
+
+    shifted : log₁₀ of what the slider shows over λ.
+    """
+    if state.c == 0.0:
+        return []
+    critical = math.log10(float(critical_lambda(c=state.c))) + shifted
+    at = 100.0 * (critical - slider.start) / (slider.end - slider.start)
+    if not 0.0 <= at <= 100.0:
+        return []
+    return [
+        f".noUi-base {{ background: linear-gradient(to right, transparent {at:.2f}%, "
+        f"rgba(181, 67, 10, 0.35) {at:.2f}%); }}"
+        f".noUi-base::after {{ content: ''; position: absolute; left: {at:.2f}%; top: -5px; "
+        f"bottom: -5px; border-left: 2px solid #b5430a; pointer-events: none; }}"
+    ]
+
+
+def change_of(
+    kind: str, value: float | None, feature: int | None, neuron: int | None, now: State
+) -> Change:
+    """The change that the controls of a branch stand for; ValueError where one is missing."""
     if kind.startswith("switch "):
         force = kind.removeprefix("switch ")
         return Switch(force, force in now.off)
-    if kind == "λ =":
-        return Strength("lam", value)
+    if KINDS[kind] and value is None:
+        raise ValueError(f"expected a number for “{kind}”, got none")
+    number = float(value or 0.0)
+    if kind in STRENGTH_KINDS:
+        return Strength(STRENGTH_KINDS[kind], number)
+    if neuron is None:
+        raise ValueError("expected a neuron, got none; click one in W, or type its number")
+    if kind.startswith("duplicate"):
+        return Duplicate(neuron, number, NOISE_SEED, kind.endswith("opposed"))
+    if feature is None:
+        raise ValueError("expected a feature, got none; click a weight in W, or type its number")
     if kind == "flip the weight":
         return Flip(feature, neuron)
-    if kind == "kill the weight":
-        return Assign(feature, neuron, 0.0)
-    if kind == "set the weight to":
-        return Assign(feature, neuron, value)
-    return Duplicate(neuron, NOISE, NOISE_SEED, kind.endswith("opposed"))
+    return Assign(feature, neuron, 0.0 if kind == "kill the weight" else number)
 
 
 def make_controls() -> Controls:
     """All controls."""
     wide: dict[str, Any] = {"sizing_mode": "stretch_width", "min_width": 0}
-    half: dict[str, Any] = {"width": 96}
+    half: dict[str, Any] = {"width": 82}
+    third: dict[str, Any] = {"width": 60}
     log: dict[str, Any] = {"step": 0.01, "value": -2.0, **wide}
     w: dict[str, Any] = {
         "preset": Select(title="preset", options=["", *PRESETS], value="", **wide),
-        "n": NumericInput(title="features n", low=1, value=64, **half),
-        "m": NumericInput(title="neurons m", low=1, value=128, **half),
-        "seed": NumericInput(title="seed", low=0, value=0, **half),
-        "next": Button(label="next seed", **half),
+        "n": NumericInput(title="features n", low=1, value=64, **third),
+        "m": NumericInput(title="neurons m", low=1, value=128, **third),
+        "seed": NumericInput(title="seed", low=0, value=0, **third),
+        "next": Button(label="next", **third),
         "lam": Slider(title="λ", start=-5, end=0, format=_power(), **log),
         "coupling": Slider(title="λ√m/c", start=-5, end=2, format=_power(), **log),
         "forces": CheckboxButtonGroup(
@@ -201,7 +235,7 @@ def make_controls() -> Controls:
         "scale": NumericInput(title="scale", mode="float", low=0, value=1.0, **half),
         "c": NumericInput(title="c", mode="float", low=0, value=1.0, **half),
         "c_interference": NumericInput(
-            title="its own strength", mode="float", low=0, value=None, placeholder="c", **half
+            title="c of interf.", mode="float", low=0, value=None, placeholder="c", **half
         ),
         "mu": NumericInput(title="decay μ", mode="float", low=0, value=0.0, **half),
         "noise": Select(title="noise", options=list(LAWS), value="none", width=110),
@@ -211,12 +245,15 @@ def make_controls() -> Controls:
             title="until t", mode="float", low=0, value=None, placeholder="rest", **half
         ),
         "more": Button(label="20 more seeds", width=140),
-        "kind": Select(title="change", options=list(KINDS), value=KINDS[1], **wide),
-        "value": NumericInput(title="value", mode="float", value=0.02, **half),
-        "feature": NumericInput(title="feature", low=0, value=0, **half),
-        "neuron": NumericInput(title="neuron", low=0, value=0, **half),
+        "kind": Select(
+            title="change", options=list(KINDS), value="switch interference", width=170
+        ),
+        "value": NumericInput(title="value", mode="float", value=0.02, disabled=True, **half),
+        "feature": NumericInput(title="feature", low=0, value=None, placeholder="none", **third),
+        "neuron": NumericInput(title="neuron", low=0, value=None, placeholder="none", **third),
         "branch": Button(label="branch here", button_type="primary", width=140),
         "tree": RadioButtonGroup(labels=["start"], active=0, orientation="vertical", **wide),
+        "beside": Select(title="beside it", options=[BRANCHED_OFF], value="", **wide),
         "text_kind": Select(
             title="copy as", options=["link", "TOML", "command", "commands", "Python"],
             value="link", width=130,
@@ -232,9 +269,7 @@ def make_controls() -> Controls:
             title="order", options=["winner", "start", "as is"], value="winner", width=110
         ),
         "which": RadioButtonGroup(labels=["live neurons", "all"], active=0),
-        "note": TextInput(visible=False),
     }  # fmt: skip
-    del w["note"]
     for name, widget in w.items():
         widget.name = name
     for name in ("time", "play", "order_by", "which", "text_kind", "text", "feature", "neuron",

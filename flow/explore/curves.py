@@ -86,7 +86,11 @@ def slot_shares(state: State, seeds: int) -> Columns:
 
 
 def plane(state: State) -> dict[str, Columns]:
-    """The phase plane of two features on one neuron with one sign: separatrix and rest points."""
+    """The phase plane of two features on one neuron: separatrix and rest points, in closed form.
+
+    With opposite signs nobody pushes, and of the rest points the attractor is shown. Nothing under
+    noise or weight decay, for which the closed form does not hold, nor for a λ without a survivor.
+    """
     now = state.at_end()
     push = now.c if now.c_interference is None else now.c_interference
     benefit = 0.0 if "feature-benefit" in now.off else now.c
@@ -95,14 +99,15 @@ def plane(state: State) -> dict[str, Columns]:
     nothing: dict[str, Columns] = {
         "separatrix": {"u": [], "v": []}, "rest": {"u": [], "v": [], "kind": []},
     }  # fmt: skip
-    if benefit == 0.0 or lam == 0.0 or lam > critical_lambda(c=benefit):
+    other = now.noise != "none" or now.mu > 0.0
+    if other or benefit == 0.0 or lam == 0.0 or lam > critical_lambda(c=benefit):
         return nothing
     curve = separatrix(lam, benefit=benefit, interference=push, reach=1.3, points=60)
     points = malign_fixed_points(lam, benefit=benefit, interference=push)
     _, alone = equal_survivor_roots(lam, c=benefit)
     rest = [(p.u, p.v, p.kind) for p in points]
     rest += [(0.0, 0.0, "attractor"), (float(alone), 0.0, "attractor")]
-    rest += [(0.0, float(alone), "attractor")]
+    rest += [(0.0, float(alone), "attractor"), (float(alone), -float(alone), "attractor")]
     u, v, kind = zip(*rest, strict=True)
     mirrored = np.concatenate([curve, [[np.nan, np.nan]], curve[:, ::-1]])
     # Malign in both quadrants of equal signs.

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flow.analysis.states import AUTHORS_WINDOW, polysemantic_neurons
+from flow.analysis.pairs import Collisions, collisions
+from flow.analysis.states import AUTHORS_WINDOW, is_polysemantic, polysemantic_neurons
 
 REACH = 1.25
 """Size of the largest weight that has a code of its own."""
 ZERO = 128
+MET = 0.5
+"""Size of both weights from which two features on one neuron are a collision that is marked."""
 MOST_BYTES = 8 * 2**20
 """Of the codes of W and G of one run."""
 HELD_BYTES = 2**26
@@ -32,9 +36,16 @@ Codes = NDArray[np.uint8]
 
 def encode(values: np.ndarray) -> Codes:
     """Codes of weights, of any shape."""
-    size = np.minimum(np.abs(values) * (126.0**2 / REACH), 126.0**2)
-    q = np.where(values == 0.0, 0.0, 1.0 + np.rint(np.sqrt(size)))
-    return np.asarray(ZERO + np.copysign(q, values)).astype(np.uint8)
+    # In place: copies of all frames of a run cost more than what is computed on them.
+    q = np.abs(values) * (126.0**2 / REACH)
+    np.minimum(q, 126.0**2, out=q)
+    np.sqrt(q, out=q)
+    np.rint(q, out=q)
+    q += 1.0
+    q *= values != 0.0
+    np.copysign(q, values, out=q)
+    q += ZERO
+    return q.astype(np.uint8)
 
 
 def decode(codes: Codes) -> NDArray[np.float64]:
@@ -68,8 +79,8 @@ class FrameRecorder:
     """Frames that are kept; twice as many are held."""
     times: list[float] = field(default_factory=list)
     weights: list[np.ndarray] = field(default_factory=list)
-    counts: list[tuple[int, int]] = field(default_factory=list)
-    """Polysemantic neurons by exact zeros, and by the authors' window."""
+    counts: list[int] = field(default_factory=list)
+    """Polysemantic neurons by exact zeros, before float32 makes zeros of the smallest weights."""
     landmarks: list[float] = field(default_factory=list)
 
     @classmethod
@@ -84,9 +95,8 @@ class FrameRecorder:
         self.times.append(t)
         with np.errstate(over="ignore"):
             self.weights.append(W.astype(np.float32))
-        finite = bool(np.isfinite(W).all())
-        window = polysemantic_neurons(W, window=AUTHORS_WINDOW) if finite else 0
-        self.counts.append((polysemantic_neurons(W) if finite else 0, window))
+        finite = bool(np.isfinite(self.weights[-1]).all())
+        self.counts.append(int(np.sum(is_polysemantic(W != 0.0))) if finite else 0)
         if landmark:
             self.landmarks.append(t)
         if len(self.times) > 2 * self.most:
@@ -94,25 +104,22 @@ class FrameRecorder:
 
     def frames(self) -> Frames:
         """What is shown of it."""
-        W = self._padded()
-        cost = W[0].size + W.shape[1] ** 2
-        shown = np.arange(W.shape[2])
-        if cost * len(W) > MOST_BYTES:
-            shown = _most_alive(W[-1], MOST_BYTES // len(W) - W.shape[1] ** 2)
-        room = MOST_BYTES // (W.shape[1] * shown.size + W.shape[1] ** 2)
-        most = max(2, min(self.most, room))
+        (n, m), held = self.weights[-1].shape, len(self.weights)
+        shown = np.arange(m)
+        if held * n * (m + n) > MOST_BYTES:
+            shown = _most_alive(self.weights[-1], MOST_BYTES // held - n**2)
+        most = max(2, min(self.most, MOST_BYTES // (n * shown.size + n**2)))
         kept = thinned(self.times, most, self.landmarks)
-        W = np.nan_to_num(W[kept])
-        counts = np.array(self.counts)[kept]
-        G = W @ W.transpose(0, 2, 1)
+        W = self._padded(kept)
+        if not np.isfinite(W).all():
+            W = np.nan_to_num(W)
         return Frames(
             times=np.array(self.times)[kept],
             weights=W,
-            W=encode(W[:, :, shown]),
-            G=encode(G),
+            W=encode(W if shown.size == m else W[:, :, shown]),
             neurons=shown,
-            count=counts[:, 0],
-            window=counts[:, 1],
+            count=np.array(self.counts)[kept],
+            window=np.array([polysemantic_neurons(w, window=AUTHORS_WINDOW) for w in W]),
         )
 
     def _keep(self, kept: list[int]) -> None:
@@ -120,12 +127,14 @@ class FrameRecorder:
             held = getattr(self, name)
             setattr(self, name, [held[k] for k in kept])
 
-    def _padded(self) -> np.ndarray:
-        """All frames with as many neurons as the last, which has copies that others have not."""
+    def _padded(self, kept: list[int]) -> np.ndarray:
+        """Frames with as many neurons as the last, which has copies that others have not."""
         n, m = self.weights[-1].shape
-        W = np.zeros((len(self.weights), n, m), np.float32)
-        for frame, kept in zip(W, self.weights, strict=True):
-            frame[:, : kept.shape[1]] = kept
+        W = np.empty((len(kept), n, m), np.float32)
+        for frame, k in zip(W, kept, strict=True):
+            held = self.weights[k]
+            frame[:, : held.shape[1]] = held
+            frame[:, held.shape[1] :] = 0.0
         return W
 
 
@@ -139,8 +148,6 @@ class Frames:
     """(k, n, m)."""
     W: Codes
     """(k, n, s) codes of the neurons that are shown."""
-    G: Codes
-    """(k, n, n) codes of the overlaps."""
     neurons: NDArray[np.int64]
     """(s,) which neurons are shown: all, or where they are too many those that live at the end and
     evenly spaced ones."""
@@ -148,6 +155,21 @@ class Frames:
     """(k,) polysemantic neurons by exact zeros."""
     window: NDArray[np.int64]
     """(k,) neurons with two features of 0.8 ≤ |W| ≤ 1.2, as the paper counts."""
+
+    @cached_property
+    def overlaps(self) -> NDArray[np.float32]:
+        """(k, n, n) G = W Wᵀ: made when it is first asked for, for W is shown before it."""
+        return self.weights @ self.weights.transpose(0, 2, 1)
+
+    @cached_property
+    def G(self) -> Codes:
+        """(k, n, n) codes of the overlaps."""
+        return encode(self.overlaps)
+
+    @cached_property
+    def collisions(self) -> list[Collisions]:
+        """(k,) the collisions of each W with weights above MET."""
+        return [collisions(W, threshold=MET) for W in self.weights]
 
 
 def _most_alive(W: np.ndarray, most: int) -> NDArray[np.int64]:

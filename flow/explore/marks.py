@@ -13,9 +13,9 @@ from flow.analysis.pairs import follow_collisions
 from flow.explore.frames import Frames
 from flow.results.trajectory import Trajectory
 
-MET = 0.5
-"""Size of both weights from which two features on one neuron are a collision that is marked."""
 BINS = 60
+MOST_MOMENTS = 400
+"""Deaths and revivals that are marked one by one: the last ones."""
 SHOULDER = 0.75
 """Share of the neurons below which non-zeros have begun to fall."""
 FLAT, STEEP = 0.35, 2.0
@@ -43,6 +43,30 @@ def rates(parts: Sequence[Trajectory], first: float, last: float) -> Rates:
     return Rates(edges, counted("extinctions"), counted("revivals"))
 
 
+class Moments(NamedTuple):
+    """Single deaths and revivals of weights, in the order of time; arrays of shape (k,)."""
+
+    time: NDArray[np.float64]
+    feature: NDArray[np.int64]
+    neuron: NDArray[np.int64]
+    died: NDArray[np.bool_]
+    """Whether the weight reached zero; else it left it."""
+
+
+def moments(parts: Sequence[Trajectory], most: int = MOST_MOMENTS) -> Moments:
+    """The last `most` deaths and revivals of a run: before them there are too many to be told
+    apart."""
+    found = [(part.events.extinctions, True) for part in parts]
+    found += [(part.events.revivals, False) for part in parts]
+    columns = [
+        np.concatenate([getattr(events, name) for events, _ in found])
+        for name in ("time", "feature", "neuron")
+    ]
+    died = np.concatenate([np.full(events.time.size, which) for events, which in found])
+    last = np.argsort(columns[0], kind="stable")[-most:]
+    return Moments(*(column[last] for column in (*columns, died)))
+
+
 class Meeting(NamedTuple):
     """A collision: two features on one neuron."""
 
@@ -59,7 +83,7 @@ class Meeting(NamedTuple):
 
 def meetings(frames: Frames) -> list[Meeting]:
     """The collisions of a run, in the order in which they began."""
-    found = follow_collisions(frames.times, frames.weights, threshold=MET)
+    found = follow_collisions(frames.times, frames.weights, found=frames.collisions)
     met = found.met
     rows = zip(
         found.time.tolist(), found.ended.tolist(), met.first.tolist(), met.second.tolist(),
@@ -90,7 +114,9 @@ def spans(times: np.ndarray, survivors: np.ndarray) -> list[Span]:
     if inside.sum() < 8:
         return []
     t = np.geomspace(times[inside][0], times[inside][-1], 200)
-    slope = np.gradient(np.log(np.interp(t, times, survivors)), np.log(t))
+    # Over a fifth of the time each: m' is a mean over few features, and falls in steps.
+    later, earlier = (np.interp(t * side, times, survivors) for side in (1.2**0.5, 1.2**-0.5))
+    slope = np.log(later / earlier) / np.log(1.2)
     flat = max(_runs(slope > -FLAT), key=lambda run: run[1] - run[0], default=(0, 0))
     if flat[1] - flat[0] < 2 or t[flat[1] - 1] < 2.0 * t[flat[0]]:
         return []

@@ -65,7 +65,6 @@ def _html(made: Scene, before: Scene | None, ways: dict[str, str]) -> str:
     document, page = Document(), make_page()
     page.place(document, live=False)
     page.show(made, before, ways)
-    page.panels.fill({"exact": made.columns.get("exact", {"t": [], "l1": [], "survivors": []})})
     return file_html(
         document, INLINE, template=document.template,
         template_variables=document.template_variables,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,18 @@ from flow.explore.state import State
 from flow.pictures.plots import winner_order
 from flow.results.trajectory import Trajectory
 
+LANES = {"deaths": 4, "revivals": 10, "malign": 16, "benign": 32}
+"""Where marks stand below the bars, in hundredths of the height; a kind of collision has lanes
+above each other."""
+LANES_OF_A_KIND = 12
+MOST_MEETINGS = 400
+"""Collisions that are marked: the first ones."""
+SKETCHED = {
+    "frames": ("t", "W", "said_w", "said_count"),
+    "order": ("name", "features", "neurons", "alive", "names"),
+}
+"""Columns that are drawn first: W and the counts."""
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -28,6 +41,18 @@ class Scene:
     about: dict[str, Any] = field(default_factory=dict)
     """n, m, first and last flow time drawn, link."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is more than a sketch."""
+        return bool(self.about)
+
+    def joined(self, more: Scene) -> Scene:
+        """Put together with what was made later of the same run."""
+        columns = dict(self.columns)
+        for name, added in more.columns.items():
+            columns[name] = {**columns.get(name, {}), **added}
+        return Scene(columns, {**self.words, **more.words}, {**self.about, **more.about})
+
 
 def scene(state: State, watch: Watch | None = None) -> Scene:
     """Run a state and make its scene."""
@@ -36,15 +61,44 @@ def scene(state: State, watch: Watch | None = None) -> Scene:
 
 def of_outcome(made: Outcome) -> Scene:
     """The scene of a run that was made."""
+    return sketch(made).joined(rest(made))
+
+
+def parts(state: State, watch: Watch | None = None) -> Iterator[Scene]:
+    """Run a state and make its scene in parts: W and the counts, the rest, interference off."""
+    made = outcome(state, watch)
+    yield sketch(made)
+    after = rest(made)
+    yield after
+    yield Scene({"exact": exact(state, after.about["first"], watch)}, {})
+
+
+def sketch(made: Outcome) -> Scene:
+    """W and the counts: what is drawn while the rest of the scene is made."""
+    frames = made.frames
+    columns = {
+        "frames": {
+            "t": frames.times,
+            "W": frames.W,
+            "said_w": words.weights_lines(frames),
+            "said_count": words.counter_lines(frames),
+        },
+        "order": order_columns(frames),
+    }
+    return Scene(columns, {"status": words.status_line(made.state, made.run)})
+
+
+def rest(made: Outcome) -> Scene:
+    """What a sketch has not."""
     frames, state = made.frames, made.state
     first, last = drawn_span(frames.times)
     steps = curves.steps(made.parts, first)
     met = marks.meetings(frames)
     columns = {
         "frames": frame_columns(frames, first, state),
-        "order": order_columns(frames),
         "steps": steps,
         "rates": rate_columns(marks.rates(made.parts, first, last)),
+        "moments": moment_columns(marks.moments(made.parts), first),
         "meetings": meeting_columns(met, first, last),
         "spans": span_columns(steps),
         "law": curves.law(made.parts[0], first, last),
@@ -52,7 +106,6 @@ def of_outcome(made: Outcome) -> Scene:
         **curves.plane(state),
     }
     said = {
-        "status": words.status_line(state, made.run),
         "energies": words.energies_line(state),
         "events": words.events_line(met),
     }
@@ -87,6 +140,9 @@ def state_of(run: Trajectory) -> State:
             values[target] = names[name][source]
         else:
             off.append(flag)
+    noisy = [force for force in about["forces"] if "distribution" in force]
+    if noisy:
+        values |= {"noise": noisy[0]["distribution"], "sigma": noisy[0]["sigma"]}
     if "L2Regularization" in names:
         values["mu"] = names["L2Regularization"]["mu"]
     values |= {key: run.metadata[key] for key in ("seed", "scale") if key in run.metadata}
@@ -115,13 +171,12 @@ def drawn_span(times: np.ndarray) -> tuple[float, float]:
 def frame_columns(frames: Frames, first: float, state: State) -> Columns:
     """One row for each frame."""
     return {
-        "t": frames.times,
         "at": np.maximum(frames.times, first),
-        "W": list(frames.W),
-        "G": list(frames.G),
+        "G": frames.G,
         "count": frames.count,
         "window": frames.window,
-        **{f"said_{name}": lines for name, lines in words.frame_lines(frames, state).items()},
+        "said_g": words.overlaps_lines(frames),
+        "said_graph": words.graph_lines(frames, state),
     }
 
 
@@ -136,10 +191,10 @@ def order_columns(frames: Frames) -> Columns:
     }
     return {
         "name": list(found),
-        "features": [rows.astype(np.int32) for rows, _ in found.values()],
-        "neurons": [columns.astype(np.int32) for _, columns in found.values()],
-        "alive": [columns[alive[columns]].astype(np.int32) for _, columns in found.values()],
-        "names": [frames.neurons.astype(np.int32)] * len(found),
+        "features": [rows.tolist() for rows, _ in found.values()],
+        "neurons": [columns.tolist() for _, columns in found.values()],
+        "alive": [columns[alive[columns]].tolist() for _, columns in found.values()],
+        "names": [frames.neurons.tolist()] * len(found),
     }
 
 
@@ -160,23 +215,36 @@ def rate_columns(found: marks.Rates) -> Columns:
     }
 
 
+def moment_columns(found: marks.Moments, first: float) -> Columns:
+    """A mark for each death and revival, in lanes of their own."""
+    return {
+        "t": np.maximum(found.time, first),
+        "y": np.where(found.died, LANES["deaths"], LANES["revivals"]),
+        "feature": found.feature.astype(np.int32),
+        "neuron": found.neuron.astype(np.int32),
+        "what": ["leaves" if died else "returns to" for died in found.died],
+    }
+
+
 def meeting_columns(met: list[marks.Meeting], first: float, last: float) -> Columns:
-    """Bars from the beginning to the end of each collision, malign below benign."""
+    """A bar from the beginning of each collision to its end, if it has one; benign above malign."""
     lanes = {True: 0, False: 0}
     rows = []
-    for meeting in met[:400]:
+    for meeting in met[:MOST_MEETINGS]:
+        kind, parted = "benign" if meeting.benign else "malign", bool(np.isfinite(meeting.ended))
+        lane = lanes[meeting.benign] % LANES_OF_A_KIND
         lanes[meeting.benign] += 1
-        height = (lanes[meeting.benign] - 1) % 10 + 1
+        said = f"{kind}: features {meeting.first} and {meeting.second} on neuron {meeting.neuron}, "
+        said += f"met at t ≈ {meeting.began:.3g}, "
+        said += f"parted at t ≈ {meeting.ended:.3g}" if parted else "still there"
         rows.append(
             (
                 max(meeting.began, first), min(meeting.ended, last),
-                0.12 * height * (1 if meeting.benign else -1),
-                "benign" if meeting.benign else "malign", bool(np.isfinite(meeting.ended)),
-                f"{meeting.first} and {meeting.second} on {meeting.neuron}",
+                meeting.ended if parted else np.nan, LANES[kind] + lane, kind, said,
                 meeting.first, meeting.second, meeting.neuron,
             )
         )  # fmt: skip
-    names = ("began", "ended", "y", "kind", "parted", "who", "first", "second", "neuron")
+    names = ("began", "until", "parted", "y", "kind", "said", "first", "second", "neuron")
     return {name: [row[k] for row in rows] for k, name in enumerate(names)}
 
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 from bokeh.document import Document
 
-from flow.explore.controls import PRESETS, change_of, preset
+from flow.explore.controls import BRANCHED_OFF, PRESETS, change_of, preset
 from flow.explore.curves import slot_shares
 from flow.explore.links import change_words, link
 from flow.explore.page import make_page
@@ -48,15 +48,20 @@ class Session:
         self.page = make_page()
         self.state = state
         self.futures: list[State] = []
+        self.chosen: State | None = None
+        """The future that is to be shown beside every other one; None: the one it branched off."""
         self.counts: dict[int, int] = {}
         """Polysemantic neurons at the end, by seed, of the runs with these controls."""
         self._scene: Scene | None = None
         self._before: Scene | None = None
+        self._followed = False
+        """Whether all of the scene has been drawn, and not only its sketch."""
         self._come: queue.SimpleQueue[tuple[Callable[[Answer], None], Answer]] = queue.SimpleQueue()
         self._setting = False
         self._complaint = complaint
         self._listen()
         self.page.place(document, live=True)
+        self._say_progress("computing …")
         self.go_to(state)
 
     # What is asked -------------------------------------------------------------------------------
@@ -67,13 +72,23 @@ class Session:
             self.futures = []
             self._forget_counts(state)
         self.state = state
-        self._remember(state)
-        self._show_controls()
-        self._say_progress("computing …")
-        self._scene, self._before = None, None
+        # First what takes time: the worker computes while the controls are written.
+        self._scene, self._before, self._followed = None, None, False
         self._ask("scene", (state,), self._take_scene)
-        if state.parent is not None:
-            self._ask("before", (state.parent,), self._take_before)
+        self._remember(state)
+        self._ask_before()
+        self._show_controls()
+
+    @property
+    def other(self) -> State | None:
+        """The future that is shown beside this one, if there is one."""
+        if self.chosen in self.futures and self.chosen != self.state:
+            return self.chosen
+        return self.state.parent
+
+    def _ask_before(self) -> None:
+        if self.other is not None:
+            self._ask("before", (self.other,), self._take_before)
 
     def _ask(self, kind: str, arguments: tuple[Any, ...], take: Callable[[Answer], None]) -> None:
         def later(answer: Answer) -> None:
@@ -96,18 +111,32 @@ class Session:
     # What comes ----------------------------------------------------------------------------------
 
     def _take_scene(self, answer: Answer) -> None:
+        """Draw each part of a scene when it comes: see :func:`flow.explore.scene.parts`."""
+        whole = self._scene is not None and self._scene.whole
+        if isinstance(answer.value, Progress) and whole:  # only a dashed line is to come
+            return
         if self._unfinished(answer) or answer.ask.arguments != (self.state,):
             return
-        if isinstance(answer.value, Scene):
-            self._scene = answer.value
-            self._show()
+        part = answer.value
+        if not isinstance(part, Scene):
+            return
+        if self._scene is None:
+            self._scene = part
+            self.page.sketch(part)
+        elif not whole:
+            self._scene = self._scene.joined(part)
+            self._follow()
+        else:
+            self._scene = self._scene.joined(part)
+            if self._followed:
+                self.page.panels.sources["exact"].data = part.columns["exact"]
 
     def _take_before(self, answer: Answer) -> None:
-        if self._unfinished(answer) or answer.ask.arguments != (self.state.parent,):
+        if self._unfinished(answer) or answer.ask.arguments != (self.other,):
             return
         if isinstance(answer.value, Scene):
             self._before = answer.value
-            self._show()
+            self._follow()
 
     def _unfinished(self, answer: Answer) -> bool:
         """Say how far it is, or why there is nothing."""
@@ -118,23 +147,14 @@ class Session:
             self._say_progress(f"computing: {told}", bar=True)
         return bool(answer.error) or isinstance(answer.value, Progress)
 
-    def _show(self) -> None:
-        """Draw what has come, once all of it has."""
+    def _follow(self) -> None:
+        """Draw what follows the sketch, once all of it has come."""
         scene, before = self._scene, self._before
-        if scene is None or (self.state.parent is not None and before is None):
+        if scene is None or not scene.whole or (self.other is not None and before is None):
             return
-        self.document.hold("combine")
-        try:
-            self.page.show(scene, before, texts(self.state))
-            self._say_progress("")
-        finally:
-            self.document.unhold()
-        if self.state.parent is None:
-            self._ask("exact", (self.state, scene.about["first"]), self._take_exact)
-
-    def _take_exact(self, answer: Answer) -> None:
-        if isinstance(answer.value, dict) and answer.ask.arguments[0] == self.state:
-            self.page.panels.fill({"exact": answer.value})
+        self.page.follow(scene, before, texts(self.state))
+        self._followed = True
+        self._say_progress("")
 
     def _take_count(self, answer: Answer) -> None:
         if self._unfinished(answer):
@@ -173,10 +193,11 @@ class Session:
         sources = self.page.panels.sources
         sources["seeds"].data = {"count": shown, "runs": values[shown]}
         sources["shares"].data = slot_shares(self.state, len(self.counts))
+        self.page.panels.figures["histogram"].visible = bool(self.counts)
 
     def _forget_counts(self, state: State) -> None:
         same = replace(state, seed=0, changes=()) == replace(self.state, seed=0, changes=())
-        if not same:
+        if self.counts and not same:
             self.counts = {}
             self._show_counts()
 
@@ -207,6 +228,12 @@ class Session:
             tree.labels = [_name(future) for future in self.futures]
             known = self.state in self.futures
             tree.active = self.futures.index(self.state) if known else None
+            beside = self.page.controls["beside"]
+            named = [(str(k), name) for k, name in enumerate(tree.labels)]
+            beside.options = [BRANCHED_OFF, *named]
+            at = [value for value, future in zip(named, self.futures, strict=True)
+                  if future == self.chosen]  # fmt: skip
+            beside.value = at[0][0] if at else BRANCHED_OFF[0]
         finally:
             self._setting = False
 
@@ -218,6 +245,7 @@ class Session:
             widget.on_change(attribute, partial(self._moved, name))
         controls["preset"].on_change("value", self._preset)
         controls["tree"].on_change("active", self._back_to)
+        controls["beside"].on_change("value", self._choose)
         controls["next"].on_click(self._next_seed)
         controls["more"].on_click(self._more_seeds)
         controls["file"].on_click(lambda: self._ask("file", (self.state,), self._take_file))
@@ -242,6 +270,15 @@ class Session:
         if not self._setting and new is not None and 0 <= new < len(self.futures):
             self.go_to(self.futures[new])
 
+    def _choose(self, _attribute: str, _old: str, new: str) -> None:
+        if self._setting or not (new == BRANCHED_OFF[0] or new.isdecimal()):
+            return
+        known = new != BRANCHED_OFF[0] and int(new) < len(self.futures)
+        self.chosen = self.futures[int(new)] if known else None
+        self._before = None
+        self._ask_before()
+        self._follow()
+
     def _branch(self, _attribute: str, _old: Any, data: Mapping[str, Any]) -> None:
         if self._setting or not len(data.get("t", ())):
             return
@@ -254,7 +291,7 @@ class Session:
             if not math.isfinite(t):
                 raise ValueError(f"expected a time to branch at, got {t}")
             now = self.state.until(t).at_end()
-            change = change_of(str(kind), float(value), int(feature), int(neuron), now)
+            change = change_of(str(kind), value, feature, neuron, now)
             return self.state.changed(t, change)
 
         self._try(branched)

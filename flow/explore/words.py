@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flow.analysis.pairs import collisions
-from flow.explore.frames import Frames
-from flow.explore.marks import MET, Meeting
+from flow.analysis.pairs import Collisions
+from flow.explore.frames import MET, Frames
+from flow.explore.marks import MOST_MOMENTS, Meeting
 from flow.explore.state import State
 from flow.results.status import Status
 from flow.results.trajectory import Trajectory
@@ -26,29 +26,34 @@ def weights_line(W: np.ndarray) -> str:
     return line + (f"; {dead} {'is' if dead == 1 else 'are'} dead." if dead else ".")
 
 
-def overlaps_line(W: np.ndarray) -> str:
-    """Of G = W Wᵀ : who pushes whom hardest."""
-    if len(W) < 2:
-        return "One feature alone overlaps with nobody."
-    G = W @ W.T
-    np.fill_diagonal(G, 0.0)
-    pushing = int(np.sum(np.triu(G) > 1e-6))
-    i, j = sorted(int(x) for x in np.unravel_index(np.argmax(G), G.shape))
-    if not G[i, j] > 1e-6:
+def overlaps_lines(frames: Frames) -> list[str]:
+    """Of G = W Wᵀ of every frame: who pushes whom hardest."""
+    n = frames.weights.shape[1]
+    if n < 2:
+        return ["One feature alone overlaps with nobody."] * len(frames.times)
+    first, second = np.triu_indices(n, 1)
+    G = frames.overlaps[:, first, second]
+    pushing = np.count_nonzero(G > 1e-6, axis=1).tolist()
+    rows = zip(frames.weights, G, pushing, np.argmax(G, axis=1).tolist(), strict=True)
+    return [
+        _overlaps_line(W, g[k], count, int(first[k]), int(second[k])) for W, g, count, k in rows
+    ]
+
+
+def _overlaps_line(W: np.ndarray, G: float, pushing: int, i: int, j: int) -> str:
+    if not pushing:
         return "No two features overlap with G > 0: nobody pushes anybody."
     k = int(np.argmax(W[i] * W[j]))
-    line = (
-        f"{_pairs(pushing)} push each other apart, features {i} and {j} hardest (G = {G[i, j]:.2f}"
-    )
+    line = f"{_pairs(pushing)} push each other apart, features {i} and {j} hardest (G = {G:.2f}"
     return f"{line}, most of it on neuron {k})."
 
 
-def graph_line(W: np.ndarray, *, pushing: bool = True) -> str:
+def graph_line(W: np.ndarray, met: Collisions, *, pushing: bool = True) -> str:
     """Of features on neurons: who shares a neuron, and what will come of it.
 
+    met : the collisions of W with weights above MET.
     pushing : whether interference acts.
     """
-    met = collisions(W, threshold=MET)
     if not met.first.size:
         used = int(np.sum(np.abs(W).max(axis=0) > MET))
         return (
@@ -81,19 +86,25 @@ def counter_line(count: int, window: int) -> str:
     )
 
 
-def frame_lines(frames: Frames, state: State) -> dict[str, list[str]]:
-    """A line of every kind for every frame."""
-    columns: dict[str, list[str]] = {"w": [], "g": [], "graph": [], "count": []}
+def weights_lines(frames: Frames) -> list[str]:
+    """Of W of every frame."""
+    return [weights_line(W) for W in frames.weights]
+
+
+def graph_lines(frames: Frames, state: State) -> list[str]:
+    """Of features on neurons of every frame."""
     pushes = [(0.0, "interference" not in state.off)]
     pushes += [(t, "interference" not in after.off) for t, _, after in state.stages()]
-    rows = zip(frames.times, frames.weights, frames.count, frames.window, strict=True)
-    for t, W, count, window in rows:
-        pushing = [acts for since, acts in pushes if since <= t][-1]
-        columns["w"].append(weights_line(W))
-        columns["g"].append(overlaps_line(W))
-        columns["graph"].append(graph_line(W, pushing=pushing))
-        columns["count"].append(counter_line(int(count), int(window)))
-    return columns
+    return [
+        graph_line(W, met, pushing=[acts for since, acts in pushes if since <= t][-1])
+        for t, W, met in zip(frames.times, frames.weights, frames.collisions, strict=True)
+    ]
+
+
+def counter_lines(frames: Frames) -> list[str]:
+    """Of the counter at every frame."""
+    counted = zip(frames.count.tolist(), frames.window.tolist(), strict=True)
+    return [counter_line(count, window) for count, window in counted]
 
 
 def status_line(state: State, run: Trajectory) -> str:
@@ -120,6 +131,7 @@ def energies_line(state: State) -> str:
     off = state.at_end().off
     acting = [name for name in ("feature-benefit", "interference", "regularization")
               if name not in off]  # fmt: skip
+    acting += ["weight-decay"] if state.at_end().mu > 0.0 else []
     if not acting:
         return "No force acts: nothing moves."
     return f"The sum of the energies of {', '.join(acting).replace('-', ' ')} falls all the time."
@@ -132,9 +144,9 @@ def events_line(meetings: Sequence[Meeting]) -> str:
     benign = [met for met in meetings if met.benign]
     stayed = sum(not np.isfinite(met.ended) for met in benign)
     return (
-        f"Bars are weights that reach zero (up) or leave it (down). {len(malign)} malign pairs met "
-        f"above {MET:g}, {ended} of them parted; {len(benign)} benign ones met, {stayed} stayed "
-        f"together."
+        f"Bars are weights that reach zero (up) or leave it (down); the last {MOST_MOMENTS} are "
+        f"marked one by one. {len(malign)} malign pairs met above {MET:g} (dot), {ended} of them "
+        f"parted (cross); {len(benign)} benign ones met, {stayed} stayed together."
     )
 
 

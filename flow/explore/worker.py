@@ -196,15 +196,15 @@ def _watch(
 
 
 def _scene(watch: Callable[[Look], None], state: State) -> Iterator[Any]:
+    from flow.explore.scene import parts
+
+    yield from parts(state, watch)
+
+
+def _before(watch: Callable[[Look], None], state: State) -> Iterator[Any]:
     from flow.explore.scene import scene
 
     yield scene(state, watch)
-
-
-def _exact(watch: Callable[[Look], None], state: State, first: float) -> Iterator[Any]:
-    from flow.explore.scene import exact
-
-    yield exact(state, first, watch)
 
 
 def _counts(watch: Callable[[Look], None], state: State, seeds: int) -> Iterator[Any]:
@@ -228,8 +228,7 @@ def _file(watch: Callable[[Look], None], state: State) -> Iterator[Any]:
 
 JOBS: dict[str, Callable[..., Iterator[Any]]] = {
     "scene": _scene,
-    "before": _scene,
-    "exact": _exact,
+    "before": _before,
     "counts": _counts,
     "file": _file,
 }

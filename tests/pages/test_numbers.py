@@ -19,6 +19,7 @@ from theory.universal import universal_law
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FINDINGS = (ROOT / "benchmarks/findings/README.md").read_text(encoding="utf-8")
+FLOW = (ROOT / "flow/README.md").read_text(encoding="utf-8")
 BENCHMARKS = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
 
 
@@ -49,6 +50,23 @@ def test_the_table_of_speed_is_the_benchmarks():
         digits = len(seconds.replace(".", "").lstrip("0"))
         assert f"{run['median s']:.{digits}g}" == f"{float(seconds):.{digits}g}"
         assert (steps, evaluations) == (f"{run['steps']:,}", f"{run['evaluations']:,}")
+
+
+def test_how_long_a_release_takes_is_the_benchmarks():
+    table = benchmark_results.part("benchmarks/results.json", "explore")
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    of = {(row["n"], row["m"]): row for row in rows}
+    for size, digits in (((64, 128), 2), ((256, 1024), 1)):
+        first, panels = (
+            f"{of[size][f'median ms to {what}'] / 1e3:.{digits}f} s"
+            for what in ("W and counts", "all panels")
+        )
+        worst, last = (
+            f"{of[size][name] / 1e3:.{digits}f} s" for name in ("worst ms", "worst ms of all")
+        )
+        assert f"median {first}, worst {worst}; {panels}, {last}" in flat(BENCHMARKS)
+        if size == (64, 128):
+            assert f"{first} after a control is released, all panels after {panels}" in flat(FLOW)
 
 
 def test_what_precision_costs_is_the_benchmarks():

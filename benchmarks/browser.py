@@ -1,4 +1,4 @@
-"""A real browser on a real server, and what a test asks of them."""
+"""A real browser on a real server of `flow.explore`, for what is measured and tested there."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from tests import ROOT
-
+ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
 FLAGS = (
@@ -30,6 +29,13 @@ FLAGS = (
 PATIENCE = 90.0
 
 _MODEL = "const m = (name) => Bokeh.documents[0].get_model_by_name(name);"
+_PLACE = """
+const [name, x, y, range] = arguments, view = Bokeh.index.find_one(m(name)), frame = view.frame
+view.el.scrollIntoView({block: "center"})
+const {left, top} = view.canvas_view.el.getBoundingClientRect()
+const down = range == null ? frame.y_scale : frame.y_scales.get(range)
+return [left + frame.x_scale.compute(x), top + down.compute(y)]
+"""
 _PRESS = """
 const pressed = (root, text) => {
   for (const e of root.querySelectorAll("*")) {
@@ -55,15 +61,24 @@ def server() -> Iterator[str]:
 
 
 class Browser:
-    """A headless Chromium."""
+    """A headless Chromium.
 
-    def __init__(self, folder: Path) -> None:
+    folder : where downloads go.
+    log : whether it keeps what the network does and what scripts complain of, which costs time.
+    """
+
+    def __init__(self, folder: Path, *, log: bool = True) -> None:
         options = Options()
         for flag in FLAGS:
             options.add_argument(flag)
         options.binary_location = str(CHROMIUM)
-        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-        options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
+        if log:
+            options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+        downloads = {
+            "download.default_directory": str(folder),
+            "profile.default_content_setting_values.automatic_downloads": 1,
+        }
+        options.add_experimental_option("prefs", downloads)
         self.driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
         self.driver.set_script_timeout(PATIENCE)
 
@@ -94,6 +109,27 @@ class Browser:
 
     def press(self, text: str) -> None:
         assert self.driver.execute_script(_PRESS, text), text
+
+    def point(self, figure: str, x: float, y: float, *, lanes: str | None = None) -> None:
+        """Move the pointer to (x, y) of a figure."""
+        self._pointer("mouseMoved", *self.run(_PLACE, figure, x, y, lanes))
+
+    def click(self, figure: str, x: float, y: float) -> None:
+        """Click at (x, y) of a figure."""
+        where = self.run(_PLACE, figure, x, y, None)
+        for what in ("mouseMoved", "mousePressed", "mouseReleased"):
+            self._pointer(what, *where)
+
+    def _pointer(self, what: str, x: float, y: float) -> None:
+        button = {} if what == "mouseMoved" else {"button": "left", "clickCount": 1}
+        self.driver.execute_cdp_cmd(
+            "Input.dispatchMouseEvent", {"type": what, "x": x, "y": y, **button}
+        )
+
+    def key(self, key: str) -> None:
+        """Press a key where the focus is."""
+        for what in ("keyDown", "keyUp"):
+            self.driver.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": what, "key": key})
 
     def status(self) -> str:
         return str(self.run("return m('status').text + ' ' + m('progress').text"))
