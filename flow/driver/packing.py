@@ -81,6 +81,7 @@ def trajectory(
             "rtol": float(options.rtol),
             "backend": problem.backend,
             "scheme": None if problem.backend == "exact" else type(problem.scheme).__name__,
+            "mixed_precision": problem.backend == "numba" and problem.mixed_precision,
             "fixed_step": _number(options.fixed_step),
             "first_step": _number(options.first_step),
             "stationarity_tol": float(problem.tolerance),

@@ -56,9 +56,8 @@ def graph_line(W: np.ndarray, met: Collisions, *, pushing: bool = True) -> str:
     """
     if not met.first.size:
         used = int(np.sum(np.abs(W).max(axis=0) > MET))
-        return (
-            f"No two features share a neuron with weights above {MET:g}; {used} neurons are in use."
-        )
+        said = "1 neuron is" if used == 1 else f"{used} neurons are"
+        return f"No two features share a neuron with weights above {MET:g}; {said} in use."
     malign = np.flatnonzero(~met.benign)
     k = int(malign[0]) if malign.size else 0
     i, j, neuron = int(met.first[k]), int(met.second[k]), int(met.neuron[k])

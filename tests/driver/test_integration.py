@@ -241,5 +241,8 @@ def test_products_are_made_in_float32_only_where_that_is_below_all_that_counts(c
     a = {"rtol": 5e-3, "lam": 1e-3, "m": 256, "dtype": np.float64, "fixed_step": None} | change
     forces = [FeatureBenefit(4.0), Interference(4.0), Regularization(a["lam"])]
     W0 = gaussian_init(256, a["m"], seed=0, dtype=a["dtype"])
-    problem = make_problem(forces, W0, RunOptions(rtol=a["rtol"], fixed_step=a["fixed_step"]))
-    assert problem.mixed_precision == mixed
+    how = {"rtol": a["rtol"], "fixed_step": a["fixed_step"]}
+    assert make_problem(forces, W0, RunOptions(**how)).mixed_precision == mixed
+    if a["fixed_step"] is None:
+        run = integrate(forces, W0, max_steps=1, **how)
+        assert run.parameters["mixed_precision"] == mixed
