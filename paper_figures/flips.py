@@ -73,6 +73,7 @@ def plot(data: Data) -> Figure:
         axis.set_ylabel(f"{kind} pairs that\nkeep both features (%)")
         axis.set_ylim(-4, 104 if kind == "benign" else 34)
     axes[0].legend(loc="upper left", fontsize=11)
+    axes[1].set_xlabel("moment at which a sign was turned")
     axes[1].set_xticks(x, [str(name).replace(", ", "\n") for name in data["times"]])
     return figure
 

@@ -109,6 +109,7 @@ def plot(data: Data) -> Figure:
     left.set_xlim(left=-0.7)
     left.set_xlabel("features beyond the first\non their neuron")
     left.set_yticks(rows, names)
+    left.set_ylabel("how it was trained")
     left.invert_yaxis()
     _shares(right, data["trials"], rows)
     right.set_xlim(-4, 104)

@@ -202,6 +202,7 @@ def _run_batch(
             engine = SteppedEngine(problem, BatchMember(batch, k), run)
             own = None if callback is None else partial(callback, b)
             sims.append(Simulation._of(engine, own, {**notes[b], "member": b}, None))
+        del states  # or the start would stay in memory to the end
         _Together(batch, sims).run(bar)
     seconds = time.perf_counter() - began
     found = {}

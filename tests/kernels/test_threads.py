@@ -15,7 +15,15 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import flow.integrators.closed_form
 import flow.kernels
-from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
+from flow import (
+    FeatureBenefit,
+    Interference,
+    NoisyFeatureBenefit,
+    NoisyInterference,
+    Regularization,
+    gaussian_init,
+    integrate,
+)
 from flow.integrators.schemes import ProximalChebyshev, ProximalEuler
 from flow.kernels import cores
 from flow.kernels.loops import plain_loop
@@ -30,6 +38,7 @@ from tests.spring import Spring
 from tests.strategies import log_uniform
 
 FORCES = [FeatureBenefit(), Interference(), Regularization(0.02)]
+NOISY = [NoisyFeatureBenefit(0.2, "bipolar"), NoisyInterference(0.2, "bipolar")]
 several = pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
 
 
@@ -60,7 +69,7 @@ def noting(compiled, name, given):
 @settings(max_examples=12)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    size=st.sampled_from([(130, 131), (13, 1301), (65, 400)]),
+    size=st.sampled_from([(130, 131), (13, 1301), (65, 400), (130, 520)]),
     lam=log_uniform(3e-3, 0.1),
     t_end=log_uniform(0.3, 60.0),
     dtype=st.sampled_from([np.float32, np.float64]),
@@ -99,6 +108,8 @@ def test_every_parallel_kernel_is_among_those_that_were_compared(monkeypatch):
             integrate(FORCES, W0, t_end=0.1, scheme=ProximalEuler(), fixed_step=0.05,
                       threads=threads),
             integrate(off, W0, events=True, threads=threads),
+            integrate(NOISY, gaussian_init(33, 600, seed=1), t_end=0.02, threads=threads),
+            integrate(FORCES, gaussian_init(128, 512, seed=1), t_end=0.1, threads=threads),
         ]  # fmt: skip
         finals.append(b"".join(run.final.tobytes() for run in runs))
     assert finals[0] == finals[1]

@@ -92,10 +92,24 @@ def test_the_table_of_collisions_is_that_of_its_runs():
         for name in ("slot law", "nobody moves", "n²/4m", "largest wins", "median rank",
                      "revived winners"):  # fmt: skip
             assert f"| {row[name]} |" in line
-    share = shown(
-        [100 * run["largest_stayed"] / run["n"] for run in kept["runs"] if run["m"] == 1024]
+
+
+def test_who_wins_by_epsilon_is_that_of_the_map():
+    said = re.search(
+        r"for (\d+), (\d+) and (\d+) % of the features at ε = 1, 4 and 8", flat(README)
     )
-    assert f"{share} % of the features at n = 256, m = 1024" in flat(README)
+    assert said is not None
+    shares: dict[float, dict[tuple[int, int], list[float]]] = {1.0: {}, 4.0: {}, 8.0: {}}
+    for row in map_table.read().rows:
+        n, m = row["n"], row["m"]
+        small = round(row["lam_sqrt_m_over_c"], 6) == 0.01
+        if small and row["finished"] and m >= 4 * n and n / m**0.5 in shares:
+            cell = shares[n / m**0.5].setdefault((n, m), [])
+            cell.append(100 * row["largest_stayed"] / n)
+    for number, cells in zip(said.groups(), shares.values(), strict=True):
+        means = [np.mean(values) for values in cells.values()]
+        assert np.mean(means) == pytest.approx(float(number), abs=0.6)
+        assert all(abs(mean - float(number)) <= 2.0 for mean in means)
 
 
 def test_the_tables_of_training_are_those_of_their_runs():
