@@ -47,6 +47,14 @@ def test_the_address_is_the_loopback(bench):
     assert {s.getsockname()[0] for s in sockets} == {"127.0.0.1"}
 
 
+def test_a_bench_that_is_closed_listens_no_more():
+    bench = Bench(State(n=4, m=6, lam=0.05))
+    sockets = list(bench.server._http._sockets.values())
+    bench.close()
+    assert sockets
+    assert {s.fileno() for s in sockets} == {-1}
+
+
 def test_without_the_token_there_is_nothing(bench):
     base = bench.address.rsplit("/", 2)[0]
     assert len(bench.address.rsplit("/", 2)[1]) >= 32
