@@ -1,6 +1,7 @@
 """Sweeps on executors that are not ours: Dask over the loopback interface, pools, submitit."""
 
 import concurrent.futures
+import gc
 import json
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
@@ -28,6 +30,15 @@ GRID = {"n": 16, "m": [16, 32], "lam": 0.02, "seeds": 30}
 def undisturbed(tmp_path_factory):
     with concurrent.futures.ThreadPoolExecutor(1) as here:
         return run(GRID, tmp_path_factory.mktemp("undisturbed") / "a.sqlite", executor=here)
+
+
+@pytest.fixture(autouse=True)
+def garbage_stays_here():
+    """What Dask leaves open is collected in the test that used it, not in a later one."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def when_some_are_finished(file, number, action):
