@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from flow.cli import report
+from flow.results.files import written_aside
 from flow.results.provenance import processor, versions
 
 Table = tuple[list[str], list[list[Any]]]
@@ -61,6 +62,19 @@ def in_fresh_process(code: str, *, python: Path = Path(sys.executable)) -> dict[
         [python, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd()
     )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def kept_runs(file: Path) -> list[Any]:
+    """What :func:`keep_runs` wrote; nothing where there is no file."""
+    return list(json.loads(file.read_text(encoding="utf-8"))["runs"]) if file.exists() else []
+
+
+def keep_runs(file: Path, runs: Sequence[Any], **head: Any) -> None:
+    """`head` and then `runs`, one a line, as JSON; the file is replaced once all is written."""
+    above = "".join(f"{json.dumps(name)}: {json.dumps(entry)},\n" for name, entry in head.items())
+    lines = ",\n".join(json.dumps(run) for run in runs)
+    with written_aside(file) as whole:
+        whole.write(f'{{{above}"runs": [\n{lines}\n]}}\n'.encode())
 
 
 def show(value: Any) -> str:

@@ -9,7 +9,6 @@ other, so that those of winners are too narrow.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import product
@@ -19,11 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tyro
 
-from benchmarks.tables import markdown, provenance
+from benchmarks.tables import keep_runs, kept_runs, markdown, provenance
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.analysis.states import polysemantic_neurons, winners
 from flow.analysis.statistics import share_interval
-from flow.results.files import written_aside
 
 FILE = Path(__file__).with_suffix(".json")
 RTOLS = (5e-3, 2e-3, 1e-3, 5e-4)
@@ -88,12 +86,12 @@ def run(seeds: int = SEEDS, threads: int = 1, out: Path = FILE) -> None:
         threads: how many compute a run; no result depends on it.
         out: JSON file.
     """
-    kept = json.loads(out.read_text())["runs"] if out.exists() else []
+    kept = kept_runs(out)
     done = {(line["n"], line["m"], line["coupling"], line["seed"]) for line in kept}
     for seed, cell in product(range(seeds), CELLS):
         if (*cell, seed) not in done:
             kept += compare(cell, seed, threads)
-            _write(out, kept)
+            keep_runs(out, kept, software=provenance())
     print(table(kept))
 
 
@@ -103,7 +101,7 @@ def show(out: Path = FILE) -> None:
     Args:
         out: JSON file.
     """
-    print(table(json.loads(out.read_text())["runs"]))
+    print(table(kept_runs(out)))
 
 
 def table(kept: Sequence[dict[str, Any]]) -> str:
@@ -131,13 +129,6 @@ def table(kept: Sequence[dict[str, Any]]) -> str:
 def _share(count: int, total: int) -> str:
     low, high = share_interval(int(count), total)
     return f"{100 * count / total:.2f} ({100 * low:.2f} to {100 * high:.2f})"
-
-
-def _write(out: Path, kept: Sequence[dict[str, Any]]) -> None:
-    lines = ",\n".join(json.dumps(line) for line in kept)
-    with written_aside(out) as file:
-        text = f'{{"software": {json.dumps(provenance())},\n"runs": [\n{lines}\n]}}\n'
-        file.write(text.encode())
 
 
 if __name__ == "__main__":

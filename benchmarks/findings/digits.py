@@ -40,7 +40,6 @@ Expected: 15 minutes on one core. Runs are kept and measured once.
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -66,7 +65,7 @@ from benchmarks.findings.training.runs import (
     Question,
     Run,
     Table,
-    answer,
+    answers,
     encoder_starts,
     interval,
     pick,
@@ -333,10 +332,8 @@ def main(max_seconds: float = float("inf"), out: Path = FILE) -> None:
         max_seconds: begin no case after so much time; 0 prints what there is.
         out: JSON file; runs that it holds are not made again.
     """
-    until = time.perf_counter() + max_seconds
-    for question in QUESTIONS:
-        print(f"\n{answer(question, out, until=until)}")
-        until = 0.0
+    for text in answers(QUESTIONS, out, max_seconds):
+        print(f"\n{text}")
 
 
 if __name__ == "__main__":

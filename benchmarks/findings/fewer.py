@@ -17,7 +17,6 @@ m/n.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from benchmarks.tables import markdown, provenance
+from benchmarks.tables import keep_runs, kept_runs, markdown, provenance
 from flow.cli.report import mean_with_interval
 from flow.sweep.results import load
 from theory.counting import fit_tilt, slot_mean
@@ -47,15 +46,13 @@ def collect(sweep: tyro.conf.Positional[Path], /) -> None:
          int(row["spread"] == row["not_converged"] == row["neurons_more"] == 0)]
         for row in load(sweep).rows if row["finished"]
     ]  # fmt: skip
-    about = json.dumps({"columns": COLUMNS, "software": provenance()})
-    lines = ",\n".join(json.dumps(row) for row in sorted(rows))
-    FILE.write_text(f'{{"about": {about},\n"runs": [\n{lines}\n]}}\n')
+    keep_runs(FILE, sorted(rows), about={"columns": COLUMNS, "software": provenance()})
     show()
 
 
 def show() -> None:
     """Print means ± 95 % intervals over runs."""
-    print(table(json.loads(FILE.read_text())["runs"]))
+    print(table(kept_runs(FILE)))
 
 
 def table(runs: Sequence[Sequence[Any]]) -> str:

@@ -31,7 +31,6 @@ and fewer at 0.01.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -45,7 +44,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 from tqdm import tqdm
 
-from benchmarks.tables import markdown, provenance
+from benchmarks.tables import keep_runs, kept_runs, markdown, provenance
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.cli.report import mean_with_interval
 from theory.counting import slot_mean
@@ -196,19 +195,18 @@ def run(
         tolerances: of the limit, the one to be compared with first.
         out: JSON file.
     """
-    kept = json.loads(out.read_text())["runs"] if out.exists() else []
+    kept = kept_runs(out)
     done = {(row["n"], row["m"], row["seed"]) for row in kept}
     wanted = [(n, m, seed) for seed in range(seeds) for n, m in sizes]
-    about = json.dumps({"c": 1.0, "software": provenance()})
+    about = {"c": 1.0, "software": provenance()}
     for which in tqdm([which for which in wanted if which not in done], disable=None):
         kept.append(measure(*which, tolerances))
-        lines = ",\n".join(json.dumps(row) for row in kept)
-        out.write_text(f'{{"about": {about},\n"runs": [\n{lines}\n]}}\n')
+        keep_runs(out, kept, about=about)
 
 
 def show(file: Path = FILE) -> None:
     """Print means ± 95 % intervals over starts."""
-    print(table(json.loads(file.read_text())["runs"]))
+    print(table(kept_runs(file)))
 
 
 def table(runs: Sequence[dict[str, Any]]) -> str:

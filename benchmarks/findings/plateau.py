@@ -13,7 +13,6 @@ Source: theory/README, section 3; theory.plateau. c = 1.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from benchmarks.tables import markdown, provenance
+from benchmarks.tables import keep_runs, kept_runs, markdown, provenance
 from flow import FeatureBenefit, Interference, Regularization, Simulation, gaussian_init, integrate
 from flow.cli.report import mean_with_interval
 from theory.universal import universal_law
@@ -143,19 +142,18 @@ def run(
         seeds: runs of each.
         out: JSON file.
     """
-    kept = json.loads(out.read_text())["runs"] if out.exists() else []
+    kept = kept_runs(out)
     done = {(row["n"], row["m"], row["leak"], row["seed"]) for row in kept}
     wanted = [(n, n * r, leak, seed) for n, r in sizes for leak in leaks for seed in range(seeds)]
     about = {"coupling": COUPLING, "c": 1.0, "software": provenance()}
     for which in tqdm([which for which in wanted if which not in done], disable=None):
         kept.append(measure(*which))
-        lines = ",\n".join(json.dumps(row) for row in kept)
-        out.write_text(f'{{"about": {json.dumps(about)},\n"runs": [\n{lines}\n]}}\n')
+        keep_runs(out, kept, about=about)
 
 
 def show(file: Path = FILE) -> None:
     """Print means ± 95 % intervals over runs beside what was predicted."""
-    print(table(json.loads(file.read_text())["runs"]))
+    print(table(kept_runs(file)))
 
 
 def table(runs: list[dict[str, Any]]) -> str:

@@ -50,7 +50,6 @@ Expected: 40 minutes on one core. Runs are kept and measured once.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -70,7 +69,7 @@ from benchmarks.findings.training.runs import (
     Question,
     Run,
     Table,
-    answer,
+    answers,
     interval,
     pick,
     proximal,
@@ -618,10 +617,8 @@ def main(max_seconds: float = float("inf"), out: Path = FILE) -> None:
         max_seconds: begin no case after so much time; 0 prints what there is.
         out: JSON file; runs that it holds are not made again.
     """
-    until = time.perf_counter() + max_seconds
-    for question in QUESTIONS:
-        print(f"\n{answer(question, out, until=until)}")
-        until = 0.0
+    for text in answers(QUESTIONS, out, max_seconds):
+        print(f"\n{text}")
 
 
 if __name__ == "__main__":

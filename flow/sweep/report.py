@@ -6,13 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from statistics import variance
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flow.analysis.statistics import share_interval
 from flow.cli.report import markdown, mean_with_interval
 from flow.sweep.forces import force_set
 from flow.sweep.results import Row, Sweep
 from flow.sweep.runs import PARAMETERS, Run
+
+if TYPE_CHECKING:
+    from theory.occupancy import Occupancy
 
 
 def report(sweep: Sweep, *, full: bool = False) -> Iterator[str]:
@@ -217,53 +220,30 @@ def _variance_ratio(cell: Cell) -> str:
     return f"{ratio:.2g} ± {1.96 * ratio * math.sqrt(2.0 / (len(counts) - 1)):.2g}"
 
 
-class _Occupied(NamedTuple):
-    """Neurons of the runs whose live features are all on one neuron, at most two on each."""
+def _occupied(cell: Cell) -> list[Occupancy]:
+    """Of the runs whose live features are all on one neuron, at most two on each."""
+    from theory.occupancy import Occupancy
 
-    shared: list[int]
-    single: list[int]
-    unused: list[int]
-
-    @property
-    def alive(self) -> list[int]:
-        """Features."""
-        return [2 * x + one for x, one in zip(self.shared, self.single, strict=True)]
-
-    @property
-    def necessary(self) -> list[int]:
-        """Neurons that so many features have to share: those beyond the neurons."""
-        return [max(0, x - u) for x, u in zip(self.shared, self.unused, strict=True)]
-
-    @property
-    def incidental(self) -> list[int]:
-        """The other shared neurons."""
-        return list(map(min, self.shared, self.unused))
-
-
-def _occupied(cell: Cell) -> _Occupied | None:
-    rows = [
-        row for row in cell.done
+    return [
+        Occupancy(row["neurons_two"], row["neurons_one"], row["neurons_unused"])
+        for row in cell.done
         if row["neurons_unused"] is not None
         and row["spread"] == row["not_converged"] == row["neurons_more"] == 0
         and 2 * row["neurons_two"] + row["neurons_one"] > 0
     ]  # fmt: skip
-    columns = ("neurons_two", "neurons_one", "neurons_unused")
-    return _Occupied(*([row[name] for row in rows] for name in columns)) if rows else None
 
 
 def _one_hot(cell: Cell) -> str:
     if all(row["neurons_unused"] is None for row in cell.done):
         return "-"
-    use = _occupied(cell)
-    return f"{len(use.shared) if use else 0} of {len(cell.done)}"
+    return f"{len(_occupied(cell))} of {len(cell.done)}"
 
 
-def _of_neurons(what: Callable[[_Occupied], list[int]]) -> _Show:
+def _of_neurons(name: str) -> _Show:
     """Mean over these runs."""
 
     def show(cell: Cell) -> str:
-        use = _occupied(cell)
-        return "-" if use is None else mean_with_interval(what(use))
+        return mean_with_interval([getattr(use, name) for use in _occupied(cell)])
 
     return show
 
@@ -272,18 +252,24 @@ def _theta(cell: Cell) -> str:
     """θ of the tilted slot law, all runs together, with the interval of its likelihood."""
     from theory.counting import fit_tilt
 
-    use = _occupied(cell)
-    if use is None:
+    used = _occupied(cell)
+    if not used:
         return "-"
-    tilt = fit_tilt(use.shared, use.alive, cell.about["m"])
+    tilt = fit_tilt(*_shared_and_features(used), cell.about["m"])
     return f"{tilt.theta:.2f} ({tilt.low:.2f}–{tilt.high:.2f})"
 
 
 def _p_value(cell: Cell) -> str:
     from theory.occupancy import exact_test
 
-    use = _occupied(cell)
-    return "-" if use is None else f"{exact_test(use.shared, use.alive, cell.about['m']):.2g}"
+    used = _occupied(cell)
+    if not used:
+        return "-"
+    return f"{exact_test(*_shared_and_features(used), cell.about['m']):.2g}"
+
+
+def _shared_and_features(used: Sequence[Occupancy]) -> tuple[list[int], list[int]]:
+    return [use.shared for use in used], [use.features for use in used]
 
 
 def _paper(cell: Cell) -> str:
@@ -361,10 +347,10 @@ _TABLES: tuple[tuple[str, str, dict[str, _Show]], ...] = (
         "exact test by all runs together has the p-value, 0 shares only where it must.",
         {
             "such runs": _one_hot,
-            "shared": _of_neurons(lambda use: use.shared),
-            "of necessity": _of_neurons(lambda use: use.necessary),
-            "incidentally": _of_neurons(lambda use: use.incidental),
-            "unused": _of_neurons(lambda use: use.unused),
+            "shared": _of_neurons("shared"),
+            "of necessity": _of_neurons("necessary"),
+            "incidentally": _of_neurons("incidental"),
+            "unused": _of_neurons("unused"),
             "θ": _theta,
             "p, θ = 1": _p_value,
         },

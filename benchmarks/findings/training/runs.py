@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,14 @@ def answer(question: Question, file: Path, *, until: float = float("inf")) -> st
     """The question's table in Markdown, below what it says, after :func:`gather`."""
     columns, rows = question.table(gather(question, file, until=until))
     return f"{inspect.getdoc(question.table)}\n\n{markdown(columns, rows)}"
+
+
+def answers(questions: Sequence[Question], file: Path, max_seconds: float) -> Iterator[str]:
+    """:func:`answer` of questions about the same runs: what is missing is made for the first."""
+    until = time.perf_counter() + max_seconds
+    for question in questions:
+        yield answer(question, file, until=until)
+        until = 0.0
 
 
 def write(file: Path, kept: dict[str, Any]) -> None:
