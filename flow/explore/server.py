@@ -84,8 +84,6 @@ class Bench:
         """End the server and the process that computes."""
         with suppress(AssertionError, RuntimeError):  # never started, or stopped already
             self.server.stop()
-        with suppress(RuntimeError):  # its loop is closed already
-            self.server.unlisten()  # stop() may end before it has done that
         self.worker.close()
 
     def __enter__(self) -> Bench:
