@@ -27,7 +27,7 @@ PARTS = {
     "device": 45.0,
     "correct": 130.0,
     "evaluation": 130.0,
-    "figure3": 280.0,
+    "figure3": 200.0,
     "large": 300.0,
     "step": 120.0,
 }
@@ -75,10 +75,17 @@ def _parser() -> argparse.ArgumentParser:
         "--rehearse", action="store_true", help="small sizes, which a CPU can do as well"
     )
     parser.add_argument(
-        "--limit", type=float, default=LIMIT, metavar="SECONDS",
+        "--limit", type=_seconds, default=LIMIT, metavar="SECONDS",
         help="time for all parts (default %(default)g); each has a limit of its own besides",
     )  # fmt: skip
     return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not seconds > 0.0:
+        raise argparse.ArgumentTypeError(f"expected seconds > 0, got {text}")
+    return seconds
 
 
 def _part(name: str, scale: str) -> Part:

@@ -69,12 +69,17 @@ class _Report(NamedTuple):
     evaluations: Array
 
 
+_MEMBERS = "members"
+"""The axis of a batch, where there is more than one in it."""
+
+
 def _each_member(one: Callable[..., Any], *arguments: Any) -> Any:
-    """`one` of every member. A lone member is not vectorised: in loops that end by a condition,
-    vectorised code keeps what it had of everything beside what it makes."""
+    """`one` of every member and of :data:`_MEMBERS`. A lone member is not vectorised, and there is
+    no axis: in loops that end by a condition, vectorised code keeps what it had of everything
+    beside what it makes."""
     if jax.tree.leaves(arguments)[0].shape[0] > 1:
-        return jax.vmap(one)(*arguments)
-    lone = one(*jax.tree.map(lambda a: a[0], arguments))
+        return jax.vmap(partial(one, _MEMBERS), axis_name=_MEMBERS)(*arguments)
+    lone = one(None, *jax.tree.map(lambda a: a[0], arguments))
     return jax.tree.map(lambda a: a[None], lone)
 
 
@@ -101,7 +106,7 @@ def _replicated(tree: Any, mesh: Any) -> Any:
 
 @partial(jax.jit, static_argnames="mesh")
 def _sample(term: FlowTerm, W: Array, mesh: Any) -> tuple[Sample, _Report]:
-    def one(term: FlowTerm, W: Array) -> tuple[Sample, _Report]:
+    def one(_: str | None, term: FlowTerm, W: Array) -> tuple[Sample, _Report]:
         sample = term.sample(jnp.zeros((), scalar_dtype()), W, None)
         return sample, _Report(
             jnp.zeros((), scalar_dtype()),
@@ -120,9 +125,9 @@ def _step(
     term: FlowTerm, W: Array, sample: Sample, h: Array, rtol: Array, keep: bool, mesh: Any
 ) -> tuple[Array, Sample, _Report, MeanDrift | None]:
     def one(
-        term: FlowTerm, W: Array, sample: Sample, h: Array, rtol: Array
+        members: str | None, term: FlowTerm, W: Array, sample: Sample, h: Array, rtol: Array
     ) -> tuple[Array, Sample, _Report, MeanDrift | None]:
-        solver = ProximalChebyshevSolver(rtol=rtol, bounds_steps=False)
+        solver = ProximalChebyshevSolver(rtol=rtol, bounds_steps=False, members=members)
         W1, error, dense, end, _ = solver.step(term, jnp.zeros_like(h), h, W, None, sample, False)
         sums = _row_sums(term, W1, end)
         report = _Report(row_norm(error), end.coupling, sums, end.stiffness, end.evaluations)

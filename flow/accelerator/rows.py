@@ -13,6 +13,8 @@ Estimates of error steer steps only and carry no derivative.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -68,28 +70,49 @@ def phi_functions(x: Array) -> tuple[Array, Array, Array]:
     )
 
 
+Pair = tuple[Array, Array]
+"""Something at the middle of a piece and at its end. Two arrays, not one with an axis of two: every
+row of both then depends on that row alone, and many steps are compiled into one loop over rows."""
+
+
 class _Piece(NamedTuple):
     """One piece of the way of (y, S): a fixed point x = F(x), the gain of S up to middle and end.
 
-    Entries have a leading axis of 2 for the middle and the end. See :mod:`flow.kernels.rows`.
+    See :mod:`flow.kernels.rows`.
     """
 
     S: Array
     q: Array
     """(5, …): Q(S) = q[0] + q[1] S + … + q[4] S⁴."""
-    stretch: Array
-    eta: tuple[Array, Array, Array]
+    stretch: Pair
+    eta: tuple[Pair, Pair, Pair]
     """η = these · (1, Q at the middle, Q at the end), after stretching."""
-    gain: tuple[Array, Array, Array]
+    gain: tuple[Pair, Pair, Pair]
     """x = these · (1, √η at the middle, √η at the end)."""
 
-    def correct(self, x: Array) -> tuple[Array, Array, Array]:
+    def correct(self, x: Pair) -> tuple[Pair, Array, Array]:
         """F(x), η at the end, and whether η stayed positive."""
-        Q = _quartic(self.q, self.S + x) * self.stretch
-        eta = self.eta[0] + self.eta[1] * Q[0] + self.eta[2] * Q[1]
-        positive = jnp.all(eta > 0.0, axis=0)
-        root = jnp.sqrt(jnp.where(positive, eta, 1.0))
-        return self.gain[0] + self.gain[1] * root[0] + self.gain[2] * root[1], eta[1], positive
+        Q = _both(lambda x, stretch: _quartic(self.q, self.S + x) * stretch, x, self.stretch)
+        eta = _combined(self.eta, Q)
+        positive = (eta[0] > 0.0) & (eta[1] > 0.0)
+        root = _both(lambda eta: jnp.sqrt(jnp.where(positive, eta, 1.0)), eta)
+        return _combined(self.gain, root), eta[1], positive
+
+
+def _corrections_at_once() -> int:
+    """Corrections between two looks whether all rows are done. An accelerator waits for the answer
+    longer than for the corrections; a CPU does not."""
+    return 1 if jax.default_backend() == "cpu" else 6
+
+
+def _both(function: Callable[..., Array], *pairs: Pair) -> Pair:
+    middle, end = zip(*pairs, strict=True)
+    return function(*middle), function(*end)
+
+
+def _combined(weights: tuple[Pair, Pair, Pair], values: Pair) -> Pair:
+    """weights[0] + weights[1]·values[0] + weights[2]·values[1], at both places."""
+    return _both(lambda one, middle, end: one + middle * values[0] + end * values[1], *weights)
 
 
 def _quartic(q: Array, S: Array) -> Array:
@@ -120,35 +143,45 @@ def _begin_piece(
     first = moment0 - 3.0 * moment1 + 2.0 * moment2
     middle = 4.0 * (moment1 - moment2)
     last = 2.0 * moment2 - moment1
-    stretch = jnp.exp(jnp.stack([b, 2.0 * b])) / y
-    eta = (decay[:2] + first[:2] * (start / y), middle[:2], last[:2])
-    return (
-        _Piece(S, q, stretch, eta, (first[2:], middle[2:], last[2:])),
-        jnp.exp(-2.0 * b),
-        possible,
-    )
+    piece = _Piece(
+        S, q, (jnp.exp(b) / y, jnp.exp(2.0 * b) / y),
+        (_pair(decay[:2] + first[:2] * (start / y)), _pair(middle), _pair(last)),
+        (_pair(first[2:]), _pair(middle[2:]), _pair(last[2:])),
+    )  # fmt: skip
+    return piece, jnp.exp(-2.0 * b), possible
 
 
-def _solve_piece(piece: _Piece, possible: Array) -> Array:
-    """x : (2, …) of every row where that is possible, NaN where it was not found."""
+def _pair(stacked: Array) -> Pair:
+    return stacked[0], stacked[1]
+
+
+def _solve_piece(piece: _Piece, possible: Array) -> Pair:
+    """x of every row where that is possible, NaN where it was not found."""
     rounding = 45.0 * float(np.finfo(scalar_dtype()).eps)
+    at_once = _corrections_at_once()
 
-    def step(x: Array) -> tuple[Array, Array]:
+    def step(x: Pair) -> tuple[Pair, Array]:
         new, _, positive = piece.correct(x)
-        return jnp.where(positive, new, jnp.nan), jnp.sum(jnp.abs(new - x), axis=0)
+        moved = jnp.abs(new[0] - x[0]) + jnp.abs(new[1] - x[1])
+        return _both(lambda new: jnp.where(positive, new, jnp.nan), new), moved
 
-    def correct(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def correct(carry: tuple[Array, Pair, Array]) -> tuple[Array, Pair, Array]:
         count, x, open_ = carry
-        new, moved = step(x)
-        return count + 1, jnp.where(open_, new, x), open_ & (moved > rounding * new[1])
+        for _ in range(at_once):
+            new, moved = step(x)
+            x = _both(partial(jnp.where, open_), new, x)
+            open_ &= moved > rounding * new[1]
+        return count + at_once, x, open_
 
+    start = _both(lambda *parts: parts[0] + parts[1] + parts[2], *piece.gain)
     _, x, _ = lax.while_loop(
         lambda carry: (carry[0] < _CORRECTIONS) & jnp.any(carry[2]),
         correct,
-        (0, piece.gain[0] + piece.gain[1] + piece.gain[2], possible),
+        (0, start, possible),
     )
     new, moved = step(x)
-    return jnp.where(possible & (moved <= 100.0 * rounding * new[1]), x, jnp.nan)
+    found = possible & (moved <= 100.0 * rounding * new[1])
+    return _both(lambda x: jnp.where(found, x, jnp.nan), x)
 
 
 def _two_scalars(h: Array, pieces: Array, g0: Array, g1: Array, q: Array, wanted: Array) -> Array:
@@ -183,17 +216,16 @@ def _smooth_two_scalars(
         fixed = lax.stop_gradient(piece)
         x = _solve_piece(fixed, possible)
         done = ~jnp.isnan(x[1])
-        x = jnp.where(done, x, 1.0)
+        x = _both(lambda x: jnp.where(done, x, 1.0), x)
         # Implicit derivative: x = F(x, p) moves by (1 − ∂F/∂x)⁻¹ ∂F/∂p δp.
         nought, one = jnp.zeros_like(x[0]), jnp.ones_like(x[0])
         (A, C), (B, D) = (
-            direction - jax.jvp(lambda x: fixed.correct(x)[0], (x,), (direction,))[1]
-            for direction in (jnp.stack([one, nought]), jnp.stack([nought, one]))
+            _both(jnp.subtract, along, jax.jvp(lambda x: fixed.correct(x)[0], (x,), (along,))[1])
+            for along in ((one, nought), (nought, one))
         )
-        new = piece.correct(x)[0]
-        shift = new - lax.stop_gradient(new)
-        turned = jnp.stack([D * shift[0] - B * shift[1], A * shift[1] - C * shift[0]])
-        x = x + turned / (A * D - B * C)
+        shift = _both(lambda new: new - lax.stop_gradient(new), piece.correct(x)[0])
+        turned = D * shift[0] - B * shift[1], A * shift[1] - C * shift[0]
+        x = _both(lambda x, turned: x + turned / (A * D - B * C), x, turned)
         eta = piece.correct(x)[1]
         return (jnp.where(done, y * shrink * eta, y), jnp.where(done, S + x[1], S)), None
 
@@ -300,8 +332,7 @@ def _solve_rows(
 
     One idea: the loops are those of flow.kernels.rows, closed over the same rows.
     """
-    p = _pulls(W, D, scale, lam)
-    q0, slope, speed = _moments(W, p, lam)
+    q0, slope, speed = _moments(W, _pulls(W, D, scale, lam), lam)
     # Zero, or so small that its square is; or without a quadratic part.
     linear = ((speed == 0.0) & (q0 == 0.0)) | (g1 == 0.0)
     wanted = ~linear
@@ -313,6 +344,10 @@ def _solve_rows(
         old = _Guess(*packed)
         early = count == 0  # before the first guess, Taylor's parabola for Q
         guess = jnp.where(open_ & ~early, old.S, 1.0)
+        # From W and D at each turn: the compiler would keep what it takes to be the same at all of
+        # them, several arrays of the size of W, and read those.
+        here, drift, _ = lax.optimization_barrier((W, D, guess))
+        p = _pulls(here, drift, scale, lam)
         (c2, c3, c4), (cubic2, cubic3), q_full, kinks = _interpolate(p, q0, slope, guess)
         # The quartic and the cubic side by side.
         q = jnp.stack([

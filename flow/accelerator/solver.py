@@ -237,15 +237,17 @@ def _top_eigenvalue(G: Array, overlapping: Array) -> Array:
     flow.kernels.interference.dense_top_eigenvalue."""
     v = 1.0 + 0.5 * jnp.cos(1.0 + jnp.arange(G.shape[0], dtype=G.dtype))
 
-    def iterate(_: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        v, _ = carry
-        u = jnp.where(overlapping, jnp.matmul(G, v, precision=lax.Precision.HIGHEST), 0.0)
-        norm, length = row_sum(v * v), _length(u)
-        top = jnp.where(norm > 0.0, row_sum(u * v) / jnp.where(norm > 0.0, norm, 1.0), 0.0)
-        return u / jnp.where(length > 0.0, length, 1.0).astype(u.dtype), top
+    v = jnp.where(overlapping, v, 0.0)
 
-    start = (jnp.where(overlapping, v, 0.0), jnp.zeros((), scalar_dtype()))
-    return lax.fori_loop(0, POWER_ITERATIONS, iterate, start)[1]
+    def apply(v: Array) -> Array:
+        return jnp.where(overlapping, jnp.matmul(G, v, precision=lax.Precision.HIGHEST), 0.0)
+
+    for _ in range(POWER_ITERATIONS - 1):
+        u = apply(v)
+        length = _length(u)
+        v = u / jnp.where(length > 0.0, length, 1.0).astype(u.dtype)
+    norm = row_sum(v * v)
+    return jnp.where(norm > 0.0, row_sum(apply(v) * v) / jnp.where(norm > 0.0, norm, 1.0), 0.0)
 
 
 def flow_term(forces: Sequence[Force] | ForceSum) -> FlowTerm:
@@ -370,6 +372,9 @@ class ProximalChebyshevSolver(diffrax.AbstractAdaptiveSolver):
     """Most stages of a step. None: up to :data:`MAX_STAGES`, and no reverse-mode derivatives."""
     bounds_steps: bool = eqx.field(static=True, default=True)
     """Whether the error estimate also keeps steps below :meth:`SemilinearTerm.longest_step`."""
+    members: str | None = eqx.field(static=True, default=None)
+    """The axis name of the ``vmap`` that the solver is under, if any. All members then make as many
+    turns as the one with most stages, which saves choosing between arrays at every turn."""
 
     term_structure: ClassVar[Any] = SemilinearTerm
     interpolation_cls: ClassVar[Any] = RowInterpolation
@@ -437,8 +442,9 @@ class ProximalChebyshevSolver(diffrax.AbstractAdaptiveSolver):
 
         def stage(line: _Line) -> _Line:
             j, T, dT, ddT, b = line.j, line.T, line.dT, line.ddT, line.b
+            last = j >= s
             c = jnp.where(j == 1, w1 * b2, w1 * ddT[0] / dT[0])
-            c = jnp.where(j == s, 1.0, c)
+            c = jnp.where(last, 1.0, c)
             K, row_error = advance_rows(
                 W, line.P[0], 1.0 / c, line.R[0] / c, rho0, c * h, *equation
             )
@@ -453,28 +459,37 @@ class ProximalChebyshevSolver(diffrax.AbstractAdaptiveSolver):
             P = P + cast(mu_tilde) * sample.C + cast(gamma_tilde) * C0
             R = mu * line.R[0] + nu * line.R[1]
             R = R + mu_tilde * sample.coupling.radial + gamma_tilde * rho0
+            # After its last stage a step stands: another turn, for the sake of members that need
+            # it, finds the same again.
+            stand = partial(jnp.where, last)
+
+            def scalar(x: tuple[Array, Array], new: Array) -> tuple[Array, Array]:
+                return stand(x[0], new), stand(x[1], x[0])
+
             return _Line(
-                j + 1, (T_next, T[0]), (dT_next, dT[0]), (ddT_next, ddT[0]), (b_next, b[0]),
-                (P, line.P[0]), (R, line.R[0]), K, row_error, sample,
+                j + 1, scalar(T, T_next), scalar(dT, dT_next), scalar(ddT, ddT_next),
+                scalar(b, b_next), (stand(line.P[0], P), line.P[0]),
+                (stand(line.R[0], R), line.R[0]), K, row_error, sample,
             )  # fmt: skip
 
         one, nought = jnp.ones_like(w0), jnp.zeros_like(w0)
         first = b2 * w1
         line = _Line(
-            jnp.ones_like(s), (w0, one), (one, nought), (nought, nought), (b2, b2),
+            jnp.asarray(1, s.dtype), (w0, one), (one, nought), (nought, nought), (b2, b2),
             (cast(first) * C0, jnp.zeros_like(C0)), (first * rho0, jnp.zeros_like(rho0)),
             W, jnp.zeros_like(rho0), start,
         )  # fmt: skip
+        turns = s if self.members is None else lax.pmax(s, self.members)
         if self.max_stages is None:
-            line = lax.while_loop(lambda line: line.j <= s, stage, line)
+            line = lax.while_loop(lambda line: line.j <= turns, stage, line)
             line = _nondifferentiable_backward(line)
         else:
             line = eqxi.while_loop(
-                lambda line: line.j <= s, stage, line, max_steps=self._most, kind="checkpointed"
-            )
+                lambda line: line.j <= turns, stage, line, max_steps=self._most,
+                kind="checkpointed",
+            )  # fmt: skip
         end = line.sample._replace(evaluations=stages)
-        # The last stage has gone on to P_{s+1}.
-        return line.K, line.row_error, end, line.P[1], line.R[1]
+        return line.K, line.row_error, end, line.P[0], line.R[0]
 
 
 def _drift_error(

@@ -206,6 +206,18 @@ def test_jax_diffrax_and_what_the_flow_itself_needs_are_enough():
     assert [row["unit"] for row in rows] == ["µs", "µs", "GiB/s", "GiB/s"]
 
 
+@pytest.mark.parametrize("limit", ["-1", "0", "nan", "soon"])
+def test_a_limit_that_is_no_time_is_refused_before_anything_is_written(
+    limit, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--limit", limit])
+    assert ended.value.code == 2
+    assert "--limit" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_full_sizes_are_refused_where_there_is_no_accelerator():
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.device.parts", "large", "full", "60"], cwd=ROOT,
