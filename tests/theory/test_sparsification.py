@@ -108,7 +108,7 @@ def follow_two_scalars(row, times):
         dies.terminal = True
         wanted = np.flatnonzero(times >= now)
         run = solve_ivp(
-            rate, (now, times[-1] + 1e-9), state, method="LSODA", rtol=1e-10, atol=1e-13,
+            rate, (now, times[-1] + 1e-9), state, method="LSODA", rtol=1e-13, atol=1e-15,
             events=dies, t_eval=times[wanted],
         )  # fmt: skip
         for j, (norm, shift) in zip(wanted, run.y.T if len(run.t) else [], strict=False):
@@ -136,7 +136,8 @@ def test_a_weight_grows_above_the_threshold_and_shrinks_below(row):
 def test_two_scalars_carry_every_coordinate(row, fraction):
     last = extinction_schedule(row.start, row.lam, c=row.c, order=0).times[1]
     times = np.array([0.0, fraction / 2, fraction]) * last
-    sizes, _ = follow(row, times)
+    # Races amplify the integrators' errors: by 1e3 in one of them.
+    sizes, _ = follow(row, times, rtol=1e-12)
     order = np.argsort(-np.abs(row.start))
     found = follow_two_scalars(row, times)
     # A run may end with its last stretch on one survivor, which the scalars leave to ||W||.
