@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tyro
 
+from benchmarks.command import command_line
 from benchmarks.tables import keep_runs, kept_runs, markdown, provenance
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.analysis.states import polysemantic_neurons, winners
@@ -132,4 +132,4 @@ def _share(count: int, total: int) -> str:
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"run": run, "show": show})
+    command_line({"run": run, "show": show})

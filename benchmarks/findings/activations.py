@@ -29,8 +29,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import tyro
 
+from benchmarks.command import command_line
 from benchmarks.findings.training.runs import (
     LAM,
     SEEDS,
@@ -179,4 +179,4 @@ def main(max_seconds: float = float("inf"), out: Path = QUESTION.file) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
+from benchmarks.command import command_line
 from benchmarks.tables import markdown, provenance
 from flow import FeatureBenefit, Interference, Regularization, Trajectory, gaussian_init, integrate
 from flow.analysis.pairs import Fate, History, follow_collisions
@@ -162,4 +162,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

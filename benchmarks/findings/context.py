@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tyro
 
+from benchmarks.command import command_line
 from benchmarks.findings.training.runs import (
     Case,
     Question,
@@ -206,4 +206,4 @@ def main(max_seconds: float = float("inf"), out: Path = QUESTION.file) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

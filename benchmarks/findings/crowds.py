@@ -16,9 +16,9 @@ way. Source: theory/README, sections 3 and 4; numbers are means over runs, ± 95
 from __future__ import annotations
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
+from benchmarks.command import command_line
 from benchmarks.tables import markdown
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.analysis.states import winners
@@ -96,4 +96,4 @@ def main(n: int = 128, seeds: int = 16, m_over_n: tuple[int, ...] = (1, 2, 8, 16
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

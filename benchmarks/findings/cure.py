@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
-import tyro
 
+from benchmarks.command import command_line
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.analysis.statistics import mean_and_interval
 from flow.edit import duplicate
@@ -109,4 +109,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

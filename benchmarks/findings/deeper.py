@@ -50,8 +50,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
+from benchmarks.command import command_line
 from benchmarks.findings.training.runs import (
     LAM,
     SEEDS,
@@ -299,4 +299,4 @@ def main(reduced: bool = False, max_seconds: float = float("inf"), out: Path = F
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

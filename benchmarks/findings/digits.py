@@ -47,8 +47,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tyro
 
+from benchmarks.command import command_line
 from benchmarks.findings.flips import share
 from benchmarks.findings.told_apart import (
     SEEDS,
@@ -337,4 +337,4 @@ def main(max_seconds: float = float("inf"), out: Path = FILE) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import tyro
 
+from benchmarks.command import command_line
 from benchmarks.tables import keep_runs, kept_runs, markdown, provenance
 from flow.cli.report import mean_with_interval
 from flow.sweep.results import load
@@ -80,4 +81,4 @@ def table(runs: Sequence[Sequence[Any]]) -> str:
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"collect": collect, "show": show})
+    command_line({"collect": collect, "show": show})

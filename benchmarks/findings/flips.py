@@ -39,10 +39,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tyro
 from scipy.stats import binomtest
 from tqdm import tqdm
 
+from benchmarks.command import command_line
 from benchmarks.tables import markdown, provenance
 from flow import FeatureBenefit, Interference, Regularization, Simulation, gaussian_init
 from flow.analysis.pairs import Collisions, collisions
@@ -320,4 +320,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

@@ -39,11 +39,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 from tqdm import tqdm
 
+from benchmarks.command import command_line
 from benchmarks.tables import keep_runs, kept_runs, markdown, provenance
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.cli.report import mean_with_interval
@@ -238,4 +238,4 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"run": run, "show": show})
+    command_line({"run": run, "show": show})

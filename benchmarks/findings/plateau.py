@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
+from benchmarks.command import command_line
 from benchmarks.tables import keep_runs, kept_runs, markdown, provenance
 from flow import FeatureBenefit, Interference, Regularization, Simulation, gaussian_init, integrate
 from flow.cli.report import mean_with_interval
@@ -172,4 +172,4 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"run": run, "show": show, "drift": drift})
+    command_line({"run": run, "show": show, "drift": drift})

@@ -57,8 +57,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tyro
 
+from benchmarks.command import command_line
 from benchmarks.findings import context
 from benchmarks.findings.deeper import NETWORK as STACK
 from benchmarks.findings.deeper import alive, codes
@@ -622,4 +622,4 @@ def main(max_seconds: float = float("inf"), out: Path = FILE) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

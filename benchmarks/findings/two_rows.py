@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import tyro
 
+from benchmarks.command import command_line
 from benchmarks.tables import markdown, provenance
 from flow import gaussian_init
 
@@ -134,4 +134,4 @@ def main(runs: dict[int, int] | None = None, out: Path = FILE) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import tyro
 
+from benchmarks.command import command_line
 from benchmarks.tables import markdown, provenance
 from flow.analysis.statistics import standard_error
 from flow.sweep.config import read_config
@@ -205,4 +206,4 @@ def _write(kept: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"predict": predict, "collect": collect, "show": show})
+    command_line({"predict": predict, "collect": collect, "show": show})

@@ -19,6 +19,7 @@ from typing import Annotated
 
 import tyro
 
+from benchmarks.command import command_line
 from benchmarks.findings.noise.counts import counts
 from benchmarks.findings.noise.figure4 import figure4
 from benchmarks.findings.noise.figure5 import figure5a, figure5b
@@ -78,4 +79,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

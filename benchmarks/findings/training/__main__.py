@@ -13,6 +13,7 @@ from typing import Annotated
 
 import tyro
 
+from benchmarks.command import command_line
 from benchmarks.findings.training.figure3 import FIGURE3
 from benchmarks.findings.training.order import ORDER
 from benchmarks.findings.training.rotated import ROTATED
@@ -58,4 +59,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

@@ -11,8 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import tyro
-
+from benchmarks.command import command_line
 from benchmarks.findings.training.runs import Table, write
 from benchmarks.pytorch import pytorch_adamw
 from benchmarks.tables import in_fresh_process, markdown, provenance
@@ -113,4 +112,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)
