@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Callable
@@ -34,15 +35,17 @@ class Bench:
         self.worker = Worker()
         self._sessions: dict[str, Session] = {}
         token = secrets.token_urlsafe(24)
+        self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)  # where sockets are made, Tornado asks for the current
         try:
             self.server = Server(
-                {"/": Application(FunctionHandler(self._open))}, io_loop=IOLoop(), address=HOST,
-                port=port, prefix=token, use_index=False, redirect_root=False,
+                {"/": Application(FunctionHandler(self._open))}, io_loop=IOLoop.current(),
+                address=HOST, port=port, prefix=token, use_index=False, redirect_root=False,
                 websocket_max_message_size=MOST_MESSAGE,
                 unused_session_lifetime=5_000, check_unused_sessions=1_000,
             )  # fmt: skip
         except BaseException:
-            self.worker.close()
+            self._end()
             raise
         # The origin that Bokeh lets open a connection where no other is named.
         self.address = f"http://localhost:{self.server.port}/{token}/"
@@ -76,6 +79,7 @@ class Bench:
 
     def serve(self, ready: Callable[[str], None]) -> None:
         """Serve until interrupted; `ready` is called with the address once it can be opened."""
+        asyncio.set_event_loop(self._loop)
         self.server.start()
         self.server.io_loop.add_callback(ready, self.address)
         self.server.io_loop.start()
@@ -84,7 +88,12 @@ class Bench:
         """End the server and the process that computes."""
         with suppress(AssertionError, RuntimeError):  # never started, or stopped already
             self.server.stop()
+        self._end()
+
+    def _end(self) -> None:
         self.worker.close()
+        asyncio.set_event_loop(None)
+        self._loop.close()
 
     def __enter__(self) -> Bench:
         return self

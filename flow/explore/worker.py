@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -111,7 +112,8 @@ class Worker:
     def _start(self) -> None:
         self._connection, there = self._context.Pipe()
         self._process = self._context.Process(target=serve, args=(there,), daemon=True)
-        self._process.start()
+        with _deaf():
+            self._process.start()
         there.close()
         threading.Thread(target=self._listen, args=(self._connection,), daemon=True).start()
 
@@ -137,11 +139,25 @@ class Worker:
             take(Answer(ask, True, None, sentence))
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that are started in the block do not hear Ctrl-C from their beginning on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no handler can be set here; `serve` sets it
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 # In the process ----------------------------------------------------------------------------------
 
 
 def serve(connection: Connection) -> None:
-    """Answer jobs until the other end is closed."""
+    """Answer jobs until the other end is closed, to whom Ctrl-C is left: a terminal tells both."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     asked: queue.SimpleQueue[Ask | None] = queue.SimpleQueue()
     newest: dict[tuple[str, str], int] = {}
     threading.Thread(target=_receive, args=(connection, asked, newest), daemon=True).start()

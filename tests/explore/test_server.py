@@ -6,9 +6,12 @@ import asyncio
 import os
 import queue
 import signal
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 
 import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
@@ -18,6 +21,7 @@ from flow.explore import worker as workers
 from flow.explore.server import Bench
 from flow.explore.state import Flip, State
 from flow.explore.worker import Worker
+from tests import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +116,22 @@ def test_a_worker_is_kept_abandons_what_is_old_and_is_replaced_when_it_dies():
         assert "died" in last(lost).error
         assert not last(answers(worker, "a", "scene", small)).error
         assert worker.pid != process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is not a signal to a group there")
+def test_ctrl_c_in_a_terminal_which_tells_the_solver_too_ends_both_in_a_word():
+    command = [sys.executable, "-m", "flow.explore", "--no-browser"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("http://localhost:")
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert said.strip() == "interrupted"
+    assert process.returncode == 130
