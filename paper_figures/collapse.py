@@ -1,8 +1,9 @@
 """When the plateau collapses, λt_c, against its time T/√n without interference: the delay grows in
-proportion to n at every m/n, as was written down before the runs (lines), so that it has no limit
-in the time λt√n, in which the start of the flow has one. Linear outputs (hollow), under which all
-overlaps are held at zero, wait longer still. Below, the height of the plateau, at 60 % of λt_c: for
-ReLU outputs and m = n it stands near the (n + 1)/2 non-zeros that orthogonality needs.
+proportion to n at every m/n, as was written down before the runs (lines), up to n = 128, and less
+beyond at m = n and 2n. As far as was looked it has no limit in the time λt√n, in which the start of
+the flow has one. Linear outputs (hollow), under which all overlaps are held at zero, wait longer.
+Below, the height of the plateau, at 60 % of λt_c: for ReLU outputs and m = n it stands near the (n
++ 1)/2 non-zeros that orthogonality needs.
 
 Means of the runs of benchmarks/findings/plateau.json, λ√m/c = 0.01, and 95 % intervals. Source:
 theory/README, section 3; theory.plateau.
@@ -30,7 +31,7 @@ from theory.plateau import plateau_height
 class Parameters:
     """Which runs are drawn; those of no file are made."""
 
-    n: tuple[int, ...] = (32, 64, 128)
+    n: tuple[int, ...] = (32, 64, 128, 256)
     m_over_n: tuple[int, ...] = (1, 2, 4, 8)
     leaks: tuple[float, ...] = (0.0, 1.0)
     """slopes of the output below zero: ReLU, linear"""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.findings import plateau
+from flow.analysis.statistics import mean_and_interval
 from theory.universal import universal_law
 
 
@@ -47,11 +48,20 @@ def test_what_the_page_says_is_what_the_runs_say():
 @pytest.mark.parametrize(("ratio", "low", "high"), [
     (1, 0.028, 0.0325), (2, 0.0088, 0.0108), (4, 0.0037, 0.0041), (8, 0.0008, 0.0017),
 ])  # fmt: skip
-def test_the_delay_of_the_collapse_is_in_proportion_to_n(ratio, low, high):
+def test_the_delay_of_the_collapse_is_in_proportion_to_n_up_to_128(ratio, low, high):
     """K of theory/README, section 3, is the same at each n with ten runs, to their intervals."""
-    runs = json.loads(plateau.FILE.read_text())["runs"]
     for n in (64, 128):
-        times = [row["collapse"] for row in runs
-                 if (row["leak"], row["m"], row["n"]) == (0.0, ratio * n, n)]  # fmt: skip
-        delay = np.mean(times) * np.sqrt(n) / plateau.alone(ratio) - 1.0
-        assert low < delay / n < high
+        assert low < np.mean(delays(ratio, n)) / n < high
+
+
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_beyond_it_grows_less(ratio):
+    smaller, larger = (mean_and_interval(delays(ratio, n) / n) for n in (128, 256))
+    assert larger[0] + larger[1] < smaller[0] - smaller[1]
+
+
+def delays(ratio, n):
+    """λt_c √n/T − 1 of the runs with ReLU outputs."""
+    times = [row["collapse"] for row in json.loads(plateau.FILE.read_text())["runs"]
+             if (row["leak"], row["m"], row["n"]) == (0.0, ratio * n, n)]  # fmt: skip
+    return np.array(times) * np.sqrt(n) / plateau.alone(ratio) - 1.0
