@@ -2,8 +2,8 @@
 proportion to n at every m/n, as was written down before the runs (lines), up to n = 128, and less
 beyond at m = n and 2n. As far as was looked it has no limit in the time λt√n, in which the start of
 the flow has one. Linear outputs (hollow), under which all overlaps are held at zero, wait longer.
-Below, the height of the plateau, at 60 % of λt_c: for ReLU outputs and m = n it stands near the (n
-+ 1)/2 non-zeros that orthogonality needs.
+Below, the height of the plateau, at 60 % of λt_c: for ReLU outputs and m = n it stands near the
+(n + 1)/2 non-zeros that orthogonality needs.
 
 Means of the runs of benchmarks/findings/plateau.json, λ√m/c = 0.01, and 95 % intervals. Source:
 theory/README, section 3; theory.plateau.
@@ -78,7 +78,8 @@ def compute(p: Parameters) -> Data:
 def plot(data: Data) -> Figure:
     """Delays above, heights below."""
     figure, (top, below) = style.canvas(8.4, 2, 1)
-    eps = np.geomspace(1.8, 12.0, 50)
+    sizes = data["lines"][:, 2] / data["lines"][:, 1]
+    eps = np.sqrt(np.geomspace(sizes.min(), sizes.max(), 50))
     below.plot(eps, plateau_height(eps**2) / eps**2, color="black", lw=1.2, ls=style.DASHED,
                label="(n + 1)/2n at m = n")  # fmt: skip
     for k, (ratio, colour, marker) in enumerate(

@@ -16,6 +16,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -82,10 +83,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not seconds > 0.0:
-        raise argparse.ArgumentTypeError(f"expected seconds > 0, got {text}")
-    return seconds
+    with suppress(ValueError):
+        if (seconds := float(text)) > 0.0:
+            return seconds
+    raise argparse.ArgumentTypeError(f"expected seconds > 0, got {text}")
 
 
 def _part(name: str, scale: str) -> Part:

@@ -235,9 +235,8 @@ class FlowTerm(SemilinearTerm):
 def _top_eigenvalue(G: Array, overlapping: Array) -> Array:
     """Of G among the rows that overlap with another: as
     flow.kernels.interference.dense_top_eigenvalue."""
-    v = 1.0 + 0.5 * jnp.cos(1.0 + jnp.arange(G.shape[0], dtype=G.dtype))
-
-    v = jnp.where(overlapping, v, 0.0)
+    start = 1.0 + 0.5 * jnp.cos(1.0 + jnp.arange(G.shape[0], dtype=G.dtype))
+    v = jnp.where(overlapping, start, 0.0)
 
     def apply(v: Array) -> Array:
         return jnp.where(overlapping, jnp.matmul(G, v, precision=lax.Precision.HIGHEST), 0.0)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
+from benchmarks.command import command_line
 from flow.analysis.statistics import mean_and_interval
 from flow.results.files import written_aside
 from flow.sweep.calls import execute_batch
@@ -106,4 +106,4 @@ def main(sweep: Path, out: Path = TABLE) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

@@ -14,7 +14,6 @@ import csv
 import io
 import json
 import lzma
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,8 @@ from typing import Any
 
 import tyro
 
-from flow.cli.flags import InputError, complain
+from benchmarks.command import command_line
+from flow.cli.flags import InputError
 from flow.results.files import written_aside
 from flow.sweep.config import read_config
 from flow.sweep.report import report
@@ -122,17 +122,17 @@ def page(sweep: Sweep) -> Iterator[str]:
     yield from list(report(sweep, full=True))[1:]
 
 
-def asked_for(sweep: Sweep) -> Sweep:
-    """The runs of the map's config alone, of a file that may hold others too.
+def asked_for(sweep: Sweep, config: str = CONFIG) -> Sweep:
+    """The runs of a config (the map's) alone, of a file that may hold others too.
 
     Raises InputError if some have not been tried.
     """
-    wanted = {run.hash() for run in read_config(HERE.parent / CONFIG)[0]}
+    wanted = {run.hash() for run in read_config(HERE.parent / config)[0]}
     rows = [row for row in sweep.rows if row["hash"] in wanted and row["status"] != PENDING]
     if missing := len(wanted) - len(rows):
         raise InputError(
-            f"expected all {len(wanted):,} runs of {CONFIG}, got a file that lacks {missing:,}; "
-            f"go on with: {COMMAND}"
+            f"expected all {len(wanted):,} runs of {config}, got a file that lacks {missing:,}; "
+            f"go on with: python -m flow.sweep {config} --out {sweep.path}"
         )
     return replace(sweep, rows=rows)
 
@@ -150,7 +150,4 @@ def main(sweep: tyro.conf.Positional[Path], /) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main, prog="python -m paper_figures.tools.map_table")
-    except InputError as error:
-        sys.exit(complain(error, 2))
+    command_line(main)

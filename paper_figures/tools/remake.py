@@ -20,16 +20,17 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from benchmarks.command import command_line
 from flow.analysis.statistics import mean_and_interval
-from flow.cli.flags import InputError, complain
-from flow.sweep.config import read_config
+from flow.cli.flags import InputError
 from flow.sweep.results import load
 from paper_figures.tools import fig3_table, map_table
 
@@ -49,46 +50,90 @@ ALL: tuple[PartName, ...] = ("collisions", "fig3", "noise", "map")
 class Part:
     """One shipped table."""
 
-    shipped: Path
-    commands: Callable[[Path, int], list[list[str]]]
-    """What makes it anew in a folder, with so many workers."""
+    make: Callable[[Path, int], list[str]]
+    """The module and its arguments that do the runs in a folder, with so many workers."""
+    parallel: bool
+    """Whether workers share the runs."""
     hours: Callable[[], float]
     """Of one core, when it was made last."""
-    old: Callable[[], Counts]
-    new: Callable[[Path], Counts]
-    """What is there so far; FileNotFoundError if nothing is."""
+    made: Callable[[Path], Path]
+    """The file in the folder that has the runs."""
+    counts: Callable[[], Counts]
+    """Of the shipped table; none where tables are read side by side."""
+    new_counts: Callable[[Path], Counts]
+    """Of the file in the folder."""
+    ship: Callable[[Path], None]
+    """Put that file's runs in the place of the shipped; InputError if some are lacking."""
 
 
-def _sweep(config: str, name: str, folder: Path, workers: int) -> list[str]:
-    file = str(folder / f"{name}.sqlite")
-    return ["flow.sweep", config, "--out", file, "--workers", str(workers)]
+# Tables of sweeps --------------------------------------------------------------------------------
 
 
-def _collisions(path: Path) -> Counts:
-    runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
-    return {(r["n"], r["m"], r["seed"]): tuple(r[name] for name in COMPARED) for r in runs}
+def _sweep(config: str, folder: Path, workers: int) -> list[str]:
+    return ["flow.sweep", config, "--out", str(_swept(config, folder)), "--workers", str(workers)]
 
 
-def _of_sweep(rows: Iterable[Mapping[str, Any]]) -> Counts:
+def _swept(config: str, folder: Path) -> Path:
+    return folder / f"{Path(config).stem}.sqlite"
+
+
+def _counts_of_rows(rows: Iterable[Mapping[str, Any]]) -> Counts:
     return {
         (r["n"], r["m"], float(f"{r['lam']:.6g}"), r["seed"]): tuple(r[name] for name in COMPARED)
         for r in rows if r["finished"]
     }  # fmt: skip
 
 
-def _swept(path: Path) -> Counts:
-    if not path.exists():
-        raise FileNotFoundError(path)
-    return _of_sweep(load(path).rows)
-
-
-def _fig3_old() -> Counts:
+def _fig3_counts() -> Counts:
     about = json.loads(fig3_table.TABLE.read_text(encoding="utf-8"))
+    same = {"n": about["n"], "lam": about["lam"], "finished": True}
+    return _counts_of_rows({**row, **same} for row in fig3_table.read(fig3_table.TABLE))
+
+
+def _ship_fig3(file: Path) -> None:
+    sweep = map_table.asked_for(load(file), FIG3)
+    if lost := len(sweep.rows) - len(sweep.finished):
+        raise InputError(f"expected all runs of {FIG3} to finish, {lost} did not; look at {file}")
+    fig3_table.main(file)
+
+
+# Tables that one command writes ------------------------------------------------------------------
+
+
+def _write(module: str, shipped: Path, folder: Path, _workers: int) -> list[str]:
+    return [module, "--out", str(folder / shipped.name)]
+
+
+def _collision_counts(path: Path) -> Counts:
     return {
-        (about["n"], row["m"], float(f"{about['lam']:.6g}"), row["seed"]):
-        tuple(row[name] for name in COMPARED)
-        for row in fig3_table.read(fig3_table.TABLE)
-    }  # fmt: skip
+        (r["n"], r["m"], r["seed"]): tuple(r[name] for name in COMPARED)
+        for r in json.loads(path.read_text(encoding="utf-8"))["runs"]
+    }
+
+
+def _noise_keys(path: Path) -> set[Key]:
+    """Parts, and runs of ``counts``."""
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    runs = kept["counts"]["runs"] if "counts" in kept else {}
+    which = [runs.get(name, []) for name in ("n", "m", "kind", "seed", "t")]
+    return {(name,) for name in kept} | set(zip(*which, strict=True))
+
+
+def _copy(shipped: Path, keys: Callable[[Path], Iterable[Key]], file: Path) -> None:
+    if missing := len(set(keys(shipped)) - set(keys(file))):
+        raise InputError(f"expected all that {shipped} has, got {file}, which lacks {missing}")
+    shutil.copyfile(file, shipped)
+    print(shipped)
+
+
+def _noise_hours() -> float:
+    runs = json.loads(NOISE.read_text(encoding="utf-8"))["counts"]["runs"]
+    return sum(runs["seconds"]) / 3600.0  # nearly all; what other parts took was not kept
+
+
+def _collision_hours() -> float:
+    runs = json.loads(COLLISIONS.read_text(encoding="utf-8"))["runs"]
+    return sum(run["seconds"] for run in runs) / 3600.0
 
 
 NOISE = ROOT / "benchmarks/findings/noise.json"
@@ -97,39 +142,42 @@ FIG3 = "paper_figures/data/fig3.toml"
 
 PARTS: dict[PartName, Part] = {
     "collisions": Part(
-        COLLISIONS,
-        lambda folder, _: [["benchmarks.findings.collisions", "--out",
-                            str(folder / COLLISIONS.name)]],
-        lambda: sum(r["seconds"] for r in json.loads(COLLISIONS.read_text())["runs"]) / 3600.0,
-        lambda: _collisions(COLLISIONS),
-        lambda folder: _collisions(folder / COLLISIONS.name),
+        make=partial(_write, "benchmarks.findings.collisions", COLLISIONS),
+        parallel=False,
+        hours=_collision_hours,
+        made=lambda folder: folder / COLLISIONS.name,
+        counts=partial(_collision_counts, COLLISIONS),
+        new_counts=_collision_counts,
+        ship=partial(_copy, COLLISIONS, _collision_counts),
     ),
     "fig3": Part(
-        fig3_table.TABLE,
-        lambda folder, workers: [
-            _sweep(FIG3, "fig3", folder, workers),
-            ["paper_figures.tools.fig3_table", "--sweep", str(folder / "fig3.sqlite"), "--out",
-             str(folder / fig3_table.TABLE.name)],
-        ],
-        lambda: 0.4,
-        _fig3_old,
-        lambda folder: _swept(folder / "fig3.sqlite"),
+        make=partial(_sweep, FIG3),
+        parallel=True,
+        hours=lambda: 0.5,  # its table does not say
+        made=partial(_swept, FIG3),
+        counts=_fig3_counts,
+        new_counts=lambda file: _counts_of_rows(load(file).rows),
+        ship=_ship_fig3,
     ),
     "noise": Part(
-        NOISE,
-        lambda folder, _: [["benchmarks.findings.noise", "--out", str(folder / NOISE.name)]],
-        lambda: 2.0,
-        dict,
-        lambda _: {},
+        make=partial(_write, "benchmarks.findings.noise", NOISE),
+        parallel=False,
+        hours=_noise_hours,
+        made=lambda folder: folder / NOISE.name,
+        counts=dict,
+        new_counts=lambda _: {},
+        ship=partial(_copy, NOISE, _noise_keys),
     ),
     "map": Part(
-        map_table.TABLE,
-        lambda folder, workers: [_sweep(map_table.CONFIG, "map", folder, workers)],
-        lambda: sum(row["seconds"] or 0.0 for row in map_table.read().rows) / 3600.0,
-        lambda: _of_sweep(map_table.read().rows),
-        lambda folder: _swept(folder / "map.sqlite"),
+        make=partial(_sweep, map_table.CONFIG),
+        parallel=True,
+        hours=lambda: sum(row["seconds"] or 0.0 for row in map_table.read().rows) / 3600.0,
+        made=partial(_swept, map_table.CONFIG),
+        counts=lambda: _counts_of_rows(map_table.read().rows),
+        new_counts=lambda file: _counts_of_rows(load(file).rows),
+        ship=map_table.main,
     ),
-}  # fmt: skip
+}
 
 
 # What differs ------------------------------------------------------------------------------------
@@ -165,29 +213,14 @@ def differences(old: Counts, new: Counts) -> list[str]:
 
 
 def _make(name: PartName, folder: Path, workers: int) -> None:
-    """Run a part's commands; CalledProcessError if one fails."""
+    """Run a part's command; SystemExit with its code if it fails, of which it has told."""
     part = PARTS[name]
-    share = part.hours() / (workers if name in ("map", "fig3") else 1)
-    took = f"{share:.1f} hours" if share >= 1.0 else f"{60.0 * share:.0f} minutes"
+    hours = part.hours() / (workers if part.parallel else 1)
+    took = f"{hours:.1f} hours" if hours >= 1.0 else f"{60.0 * hours:.0f} minutes"
     print(f"{name}: about {took} by what it took last", flush=True)
-    for command in part.commands(folder, workers):
-        subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True)
-
-
-def _ship(name: PartName, folder: Path) -> None:
-    part = PARTS[name]
-    if name == "map":
-        map_table.main(folder / "map.sqlite")
-        return
-    if name == "fig3" and (missing := _missing(folder)):
-        raise InputError(f"expected all runs of {FIG3}, got a sweep that lacks {missing}; go on")
-    shutil.copyfile(folder / part.shipped.name, part.shipped)
-    print(part.shipped)
-
-
-def _missing(folder: Path) -> int:
-    finished = {row["hash"] for row in load(folder / "fig3.sqlite").finished}
-    return len({run.hash() for run in read_config(ROOT / FIG3)[0]} - finished)
+    command = [sys.executable, "-m", *part.make(folder, workers)]
+    if code := subprocess.run(command, cwd=ROOT, check=False).returncode:
+        raise SystemExit(code)
 
 
 def main(
@@ -206,31 +239,22 @@ def main(
         compare: run nothing, say what differs in what is there.
         ship: put what was made in the place of the old.
     """
+    if workers < 1:
+        raise InputError(f"expected --workers >= 1, got {workers}")
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     for name in parts:
+        part = PARTS[name]
         if not compare:
             _make(name, folder, workers)
-        if name != "noise":  # its tables are read side by side
-            try:
-                found = PARTS[name].new(folder)
-            except FileNotFoundError:
-                print(f"{name}: nothing is there yet")
-                continue
-            print(f"{name}: " + "\n".join(differences(PARTS[name].old(), found)), flush=True)
+        if not (file := part.made(folder)).exists():
+            print(f"{name}: nothing is there yet")
+            continue
+        if shipped := part.counts():
+            print(f"{name}: " + "\n".join(differences(shipped, part.new_counts(file))), flush=True)
         if ship:
-            _ship(name, folder)
-
-
-def _command(words: Sequence[str] | None = None) -> int:
-    try:
-        tyro.cli(main, args=words)
-    except InputError as error:
-        return complain(error, 2)
-    except subprocess.CalledProcessError as error:
-        return error.returncode
-    return 0
+            part.ship(file)
 
 
 if __name__ == "__main__":
-    raise SystemExit(_command())
+    command_line(main)

@@ -1,6 +1,7 @@
 """integrate_ensemble(): many runs at once are the runs on their own."""
 
 import gc
+import time
 from functools import cache
 
 import jax
@@ -110,6 +111,19 @@ def test_batches_change_nothing_that_matters():
         assert one.status is other.status is Status.REACHED_T_END
         np.testing.assert_allclose(one.final, other.final, atol=1e-12)
         assert (one.stats["together"], other.stats["together"]) == (4, 1)
+
+
+def test_the_limit_on_time_is_that_of_the_call_however_many_batches_it_makes(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def late(member, _):
+        now[0] += 10.0 * (member == 0)
+
+    starts = [gaussian_init(N, 60, seed=seed) for seed in range(2)]
+    runs = integrate_ensemble(MEMBERS[0][0], starts, max_seconds=5.0, batch_size=1, callback=late)
+    assert [run.status for run in runs] == [Status.TIME_LIMIT] * 2
+    assert [run.stats["accepted"] for run in runs] == [1, 0]
 
 
 def test_the_ladder_of_widths_holds_every_number_of_neurons():

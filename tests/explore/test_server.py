@@ -118,6 +118,20 @@ def test_a_worker_is_kept_abandons_what_is_old_and_is_replaced_when_it_dies():
         assert worker.pid != process
 
 
+def test_a_worker_and_one_that_replaced_it_leave_ctrl_c_to_the_server():
+    small = State(n=4, m=6, lam=0.05)
+    with Worker() as worker:
+        for _ in range(2):
+            assert not last(answers(worker, "a", "scene", small)).error
+            process = worker.pid
+            os.kill(process, signal.SIGINT)
+            assert not last(answers(worker, "a", "scene", small)).error
+            assert worker.pid == process
+            lost = answers(worker, "a", "scene", State(n=64, m=64, lam=0.001))
+            os.kill(process, signal.SIGKILL)
+            assert "died" in last(lost).error
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is not a signal to a group there")
 def test_ctrl_c_in_a_terminal_which_tells_the_solver_too_ends_both_in_a_word():
     command = [sys.executable, "-m", "flow.explore", "--no-browser"]

@@ -1,9 +1,16 @@
 """Shipped tables made anew: what is said of differences, and what a first look at nothing says."""
 
+import json
+import shutil
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.command import command_line
+from flow.sweep import InputError, Run
+from flow.sweep import run as sweep
 from paper_figures.tools import remake
 
 runs = st.dictionaries(
@@ -38,8 +45,8 @@ def test_only_runs_that_are_in_both_are_compared():
 
 
 def test_the_shipped_tables_are_read_run_by_run():
-    assert len(remake.PARTS["fig3"].old()) == 256
-    assert len(remake.PARTS["map"].old()) > 17_000
+    assert len(remake.PARTS["fig3"].counts()) == 256
+    assert len(remake.PARTS["map"].counts()) > 17_000
 
 
 def test_looking_at_nothing_runs_nothing(tmp_path, capsys):
@@ -47,7 +54,44 @@ def test_looking_at_nothing_runs_nothing(tmp_path, capsys):
     assert capsys.readouterr().out == "fig3: nothing is there yet\nmap: nothing is there yet\n"
 
 
-def test_a_part_that_is_none_is_refused():
+@pytest.mark.parametrize("words", [["nothing"], ["fig3", "--workers", "0"]])
+def test_what_cannot_be_is_refused(words, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["remake", *words])
     with pytest.raises(SystemExit) as ended:
-        remake._command(["nothing"])
+        command_line(remake.main)
     assert ended.value.code == 2
+
+
+def test_a_part_that_lacks_runs_is_not_shipped(tmp_path, monkeypatch):
+    for path in (remake.COLLISIONS, remake.NOISE):
+        kept = json.loads(path.read_text())
+        if path is remake.NOISE:
+            columns = kept["counts"]["runs"].values()
+            for column in columns:
+                column.pop()
+        else:
+            kept["runs"].pop()
+        (tmp_path / path.name).write_text(json.dumps(kept))
+    sweep([Run(n=4, m=6, lam=0.1)], tmp_path / "fig3.sqlite", workers=1)
+    (tmp_path / "map.sqlite").write_bytes((tmp_path / "fig3.sqlite").read_bytes())
+    monkeypatch.setattr(shutil, "copyfile", forbidden)
+    monkeypatch.setattr(remake.fig3_table, "write", forbidden)
+    monkeypatch.setattr(remake.map_table, "write", forbidden)
+    assert set(remake.PARTS) == set(remake.ALL)
+    for part in remake.PARTS.values():
+        with pytest.raises(InputError, match=r"lacks 1$|lacks [\d,]+; go on with"):
+            part.ship(part.made(tmp_path))
+
+
+def forbidden(*_, **__):
+    raise AssertionError("a shipped table was about to be written")
+
+
+def test_a_part_that_has_all_is_shipped(tmp_path):
+    shipped, made = tmp_path / "shipped.json", tmp_path / "made.json"
+    table = json.loads(remake.COLLISIONS.read_text())
+    shipped.write_text(json.dumps(table))
+    table["runs"][0]["polysemantic"] += 1
+    made.write_text(json.dumps(table))
+    remake._copy(shipped, remake._collision_counts, made)
+    assert shipped.read_text() == made.read_text()
