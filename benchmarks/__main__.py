@@ -13,9 +13,11 @@ from typing import Annotated, Any
 import tyro
 
 from benchmarks import accelerator, explore, neighbours, precision, speed, sweep
+from benchmarks.command import command_line
 from benchmarks.findings.noise.figure4 import ends
-from benchmarks.tables import markdown, provenance
-from flow.results.files import written_aside
+from benchmarks.tables import keep, markdown, provenance
+from flow.cli.flags import InputError
+from flow.results.files import write_text
 
 BENCHMARKS = {
     "kernel": speed.kernel,
@@ -23,6 +25,7 @@ BENCHMARKS = {
     "precision": precision.precision,
     "adamw": speed.adamw,
     "growth": speed.growth,
+    "large": speed.large,
     "startup": speed.startup,
     "exact": speed.exact,
     "neighbours": neighbours.neighbours,
@@ -42,14 +45,14 @@ def main(
     """Measure speed beside error.
 
     Args:
-        benchmarks: any of kernel, whole, precision, adamw, growth, startup, exact,
-            neighbours, sweep, noise, accelerator, ensemble, explore.
+        benchmarks: any of kernel, whole, precision, adamw, growth, large, startup,
+            exact, neighbours, sweep, noise, accelerator, ensemble, explore.
         fast: small sizes and few seeds, to see that it works.
         out: JSON file; tables measured before and not asked for now are kept.
     """
     unknown = set(benchmarks) - set(BENCHMARKS)
     if unknown:
-        raise SystemExit(f"unknown benchmark {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}")
+        raise InputError(f"unknown benchmark {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}")
     kept = json.loads(out.read_text()) if out.exists() else {}
     for name in benchmarks:
         measure = BENCHMARKS[name]
@@ -57,10 +60,8 @@ def main(
         columns, rows = measure(fast)
         print(markdown(columns, rows), flush=True)
         kept[name] = {"columns": columns, "rows": rows, "fast": fast, **provenance()}
-        text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
-        for path, content in ((out, text), (out.with_suffix(".md"), _page(kept))):
-            with written_aside(path) as file:
-                file.write(content.encode())
+        keep(out, kept, indent=1)
+        write_text(out.with_suffix(".md"), _page(kept))
 
 
 def _page(kept: dict[str, dict[str, Any]]) -> str:
@@ -78,4 +79,4 @@ def _page(kept: dict[str, dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

@@ -1,4 +1,5 @@
-"""How a benchmark's own command line ends: as those of `flow`, with one line for what is wrong."""
+"""How the command lines of benchmarks and figures end: as those of `flow`, with one line for what
+is wrong."""
 
 from __future__ import annotations
 
@@ -10,17 +11,20 @@ import tyro
 from flow.cli.flags import exit_code
 
 
-def command_line(what: Callable[..., Any] | Mapping[str, Callable[..., Any]]) -> NoReturn:
+def command_line(
+    what: Callable[..., Any] | Mapping[str, Callable[..., Any]], *, prog: str | None = None
+) -> NoReturn:
     """Run a function, or the one of several that the first word names, by this process's words.
 
-    Ends the process: 0, or as :func:`flow.cli.flags.exit_code` says.
+    prog : what the help calls the command. Ends the process: 0, or as
+    :func:`flow.cli.flags.exit_code` says.
     """
 
     def answer(words: list[str]) -> int:
         if callable(what):
-            tyro.cli(what, args=words)
+            tyro.cli(what, prog=prog, args=words)
         else:
-            tyro.extras.subcommand_cli_from_dict(dict(what), args=words)
+            tyro.extras.subcommand_cli_from_dict(dict(what), prog=prog, args=words)
         return 0
 
     raise SystemExit(exit_code(answer, None))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from flow.cli import report
-from flow.results.files import written_aside
+from flow.results.files import write_text
 from flow.results.provenance import processor, versions
 
 Table = tuple[list[str], list[list[Any]]]
@@ -58,9 +58,10 @@ def in_fresh_process(code: str, *, python: Path = Path(sys.executable)) -> dict[
         "\n_peak = _re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())"
         "\nprint(_json.dumps({**result, 'peak_MiB': int(_peak[1]) / 1024}))"
     )
-    done = subprocess.run(
-        [python, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd()
-    )
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=Path.cwd())
+    if done.returncode:
+        sys.stderr.write(done.stderr)
+    done.check_returncode()
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -69,12 +70,16 @@ def kept_runs(file: Path) -> list[Any]:
     return list(json.loads(file.read_text(encoding="utf-8"))["runs"]) if file.exists() else []
 
 
+def keep(file: Path, what: Any, *, indent: int | None = None) -> None:
+    """Write plain data as JSON; a kill at any moment leaves the old file or the new one."""
+    write_text(file, json.dumps(what, indent=indent, ensure_ascii=False) + "\n")
+
+
 def keep_runs(file: Path, runs: Sequence[Any], **head: Any) -> None:
     """`head` and then `runs`, one a line, as JSON; the file is replaced once all is written."""
     above = "".join(f"{json.dumps(name)}: {json.dumps(entry)},\n" for name, entry in head.items())
     lines = ",\n".join(json.dumps(run) for run in runs)
-    with written_aside(file) as whole:
-        whole.write(f'{{{above}"runs": [\n{lines}\n]}}\n'.encode())
+    write_text(file, f'{{{above}"runs": [\n{lines}\n]}}\n')
 
 
 def show(value: Any) -> str:

@@ -1,15 +1,7 @@
 """``python -m paper_figures [FIGURE …] [--fast] [--pdf] [--out DIR]``."""
 
-import sys
-
-import tyro
-
-from flow.cli.flags import InputError
-from paper_figures.tools.gallery import command_line
+from benchmarks.command import command_line
+from paper_figures.tools.gallery import figures
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(command_line, prog="python -m paper_figures")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    command_line(figures, prog="python -m paper_figures")

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from benchmarks.tables import markdown
-from flow.results.files import written_aside
+from benchmarks.tables import keep, markdown
+from flow.results.files import write_text
 
 GRACE = 1.0
 """Seconds that are left to a part at least, or it is not started."""
@@ -200,7 +200,5 @@ def write(path: Path, about: dict[str, Any], outcomes: Sequence[Outcome]) -> Non
     kept = {**about, "parts": [outcome.to_dict() for outcome in outcomes]}
     how = ", ".join(f"{key} {value}" for key, value in about.items())
     page = f"# What `python -m benchmarks.device` measured\n\n{table(kept['parts'])}\n\n{how}.\n"
-    text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
-    for file_path, content in ((path, text), (path.with_suffix(".md"), page)):
-        with written_aside(file_path) as file:
-            file.write(content.encode())
+    keep(path, kept, indent=1)
+    write_text(path.with_suffix(".md"), page)

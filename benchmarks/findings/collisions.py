@@ -8,7 +8,6 @@ logged at every step.
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.command import command_line
-from benchmarks.tables import markdown, provenance
+from benchmarks.tables import keep, markdown, provenance
 from flow import FeatureBenefit, Interference, Regularization, Trajectory, gaussian_init, integrate
 from flow.analysis.pairs import Fate, History, follow_collisions
 from flow.analysis.states import (
@@ -156,9 +155,7 @@ def main(
     ]
     table = [row([run for run in runs if run["m"] == m]) for m in sizes]
     print(f"\nn = {n}, λ = {lam:g}, {seeds} seeds. {LEGEND}\n\n{markdown(COLUMNS, table)}\n")
-    out.write_text(
-        json.dumps({"columns": COLUMNS, "table": table, "runs": runs, **provenance()}) + "\n"
-    )
+    keep(out, {"columns": COLUMNS, "table": table, "runs": runs, **provenance()})
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from benchmarks.command import command_line
 from benchmarks.tables import markdown
 from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
 from flow.analysis.states import winners
+from flow.cli.flags import InputError
 from flow.cli.report import mean_with_interval
 
 COLUMNS = [
@@ -78,7 +79,7 @@ def main(n: int = 128, seeds: int = 16, m_over_n: tuple[int, ...] = (1, 2, 8, 16
         m_over_n: values of m/n.
     """
     if n < 2 or seeds < 2 or min(m_over_n) < 1:
-        raise SystemExit("expected --n >= 2, --seeds >= 2 (for errors) and --m-over-n >= 1")
+        raise InputError("expected --n >= 2, --seeds >= 2 (for errors) and --m-over-n >= 1")
     moments = [0.0, 0.1, 0.2]
     table = []
     for ratio, coupling in tqdm([(r, x) for r in m_over_n for x in (0.01, 1.0)]):

@@ -43,13 +43,12 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from benchmarks.command import command_line
-from benchmarks.tables import markdown, provenance
+from benchmarks.tables import keep, markdown, provenance
 from flow import FeatureBenefit, Interference, Regularization, Simulation, gaussian_init
 from flow.analysis.pairs import Collisions, collisions
 from flow.analysis.states import winners
 from flow.analysis.statistics import mean_and_interval
 from flow.edit import flip, rescale
-from flow.results.files import written_aside
 from theory.collisions import race_applies, race_time
 
 ABOVE = 0.3
@@ -311,8 +310,7 @@ def main(
             continue
         kept["runs"][str(seed)] = measure(n, m, lam, seed)
         kept.update(provenance())
-        with written_aside(out) as file:
-            file.write((json.dumps(kept, ensure_ascii=False) + "\n").encode())
+        keep(out, kept)
     lines = [line for run in kept["runs"].values() for line in run]
     print(f"\nn = {n}, m = {m}, λ = {lam:g}, {len(kept['runs'])} runs\n")
     print(markdown(COLUMNS, table(lines)))

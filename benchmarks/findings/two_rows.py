@@ -14,7 +14,6 @@ besides. `benchmarks.findings.limit` is for any number of rows.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.command import command_line
-from benchmarks.tables import markdown, provenance
+from benchmarks.tables import keep, markdown, provenance
 from flow import gaussian_init
 
 FILE = Path(__file__).with_suffix(".json")
@@ -129,7 +128,7 @@ def main(runs: dict[int, int] | None = None, out: Path = FILE) -> None:
     found = []
     for m, count in (runs or {4: 4000, 8: 6000, 16: 4000, 64: 4000, 256: 3000}).items():
         found.append({"m": m, "runs": count, **measure(m, count)})
-        out.write_text(json.dumps({**provenance(), "rows": found}, indent=1) + "\n")
+        keep(out, {**provenance(), "rows": found}, indent=1)
     print(table(found))
 
 

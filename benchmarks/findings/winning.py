@@ -27,6 +27,8 @@ import tyro
 from benchmarks.command import command_line
 from benchmarks.tables import markdown, provenance
 from flow.analysis.statistics import standard_error
+from flow.cli.flags import InputError
+from flow.results.files import write_text
 from flow.sweep.config import read_config
 from flow.sweep.results import load
 from paper_figures.tools import map_table
@@ -176,7 +178,7 @@ def score(seen: float, error: float, said: float, uncertainty: float | None = No
 def predict() -> None:
     """Write what is expected, before any run; refused once there are runs."""
     if FILE.exists() and "observed" in json.loads(FILE.read_text()):
-        raise SystemExit(f"error: {FILE} holds what was observed: too late to predict")
+        raise InputError(f"{FILE} holds what was observed: too late to predict")
     _write({"about": ABOUT, "predicted": predicted()})
 
 
@@ -202,7 +204,7 @@ def _write(kept: Mapping[str, Any]) -> None:
         if isinstance(value, list) else f'"{name}": {json.dumps(value)}'
         for name, value in kept.items()
     ]  # fmt: skip
-    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    write_text(FILE, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

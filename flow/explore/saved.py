@@ -14,7 +14,7 @@ from flow.explore.page import make_page
 from flow.explore.scene import Scene, exact, of_run, scene
 from flow.explore.session import texts
 from flow.explore.state import State
-from flow.results.files import written_aside
+from flow.results.files import write_text
 from flow.results.trajectory import Trajectory
 
 
@@ -33,8 +33,7 @@ def page_of_run(run: Trajectory) -> str:
 
 def save(state: State, path: Path) -> None:
     """Write the page of a state."""
-    with written_aside(path) as file:
-        file.write(page_of(state).encode())
+    write_text(path, page_of(state))
 
 
 @dataclass(frozen=True)

@@ -28,3 +28,12 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text as UTF-8, the file replaced only once all of it is there.
+
+    Raises OSError as `written_aside` does.
+    """
+    with written_aside(path) as file:
+        file.write(text.encode())

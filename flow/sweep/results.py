@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flow.results.files import written_aside
+from flow.results.files import write_text
 from flow.sweep.runs import PARAMETERS, RESULTS, ratios
 from flow.sweep.store import COLUMNS, read_rows
 
@@ -108,8 +108,7 @@ class Sweep:
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`to_csv` to `path`, aside first and then renamed into place."""
-        with written_aside(path) as file:
-            file.write(self.to_csv().encode())
+        write_text(path, self.to_csv())
 
     def to_xarray(self) -> xarray.Dataset:
         """The sweep as a labelled dataset along `run`; needs the extra ``data``.

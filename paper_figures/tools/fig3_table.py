@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from benchmarks.command import command_line
 from flow.analysis.statistics import mean_and_interval
-from flow.results.files import written_aside
+from flow.results.files import write_text
 from flow.sweep.calls import execute_batch
 from flow.sweep.results import load, winners_of
 from flow.sweep.runs import Outcome, Run
@@ -71,8 +71,7 @@ def write(sweep: Path, path: Path) -> int:
         "columns": names,
     }  # fmt: skip
     lines = ",\n".join(json.dumps([row[name] for name in names]) for row in rows)
-    with written_aside(path) as file:
-        file.write(f'{json.dumps(table, indent=0)[:-2]},\n"rows": [\n{lines}\n]}}\n'.encode())
+    write_text(path, f'{json.dumps(table, indent=0)[:-2]},\n"rows": [\n{lines}\n]}}\n')
     return len(rows)
 
 

@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
+from benchmarks.command import command_line
 from flow.cli.flags import InputError
-from flow.results.files import written_aside
+from flow.results.files import write_text, written_aside
 from paper_figures import FIGURES
 from paper_figures.tools import style
 from paper_figures.tools.cache import Data, cached, code, key
@@ -165,33 +166,33 @@ def _shown(value: Any) -> str:
 # Command line ------------------------------------------------------------------------------------
 
 
-def command_line(
-    figures: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+def figures(
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
     /,
     options: tyro.conf.OmitArgPrefixes[Options] = Options(),
 ) -> None:
     """Make figures, all of them if none is named; the beginning of a name is enough.
 
     Args:
-        figures: names, such as fig3.
+        names: of figures, such as fig3.
         options: how they are made.
     """
-    names = named(figures)
-    bar = tqdm(names, unit="figure", disable=None)
+    bar = tqdm(named(names), unit="figure", disable=None)
     for name in bar:
         bar.set_postfix_str(name)
         for path in make(name, options):
             tqdm.write(str(path), file=sys.stdout)
     page = _folder(options) / "README.md"
-    with written_aside(page) as file:
-        file.write(gallery(options.fast).encode())
+    write_text(page, gallery(options.fast))
 
 
 def main(module: str) -> None:
     """The command line of one figure, by the file of its module."""
     name = Path(module).stem
-    make_one = tyro.cli(
-        Options, prog=f"python -m paper_figures.{name}", description=f"Make the figure {name}."
-    )
-    for path in make(name, make_one):
-        print(path)
+
+    def one(options: tyro.conf.OmitArgPrefixes[Options] = Options()) -> None:
+        for path in make(name, options):
+            print(path)
+
+    one.__doc__ = f"Make the figure {name}."
+    command_line(one, prog=f"python -m paper_figures.{name}")

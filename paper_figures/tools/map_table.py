@@ -23,7 +23,7 @@ import tyro
 
 from benchmarks.command import command_line
 from flow.cli.flags import InputError
-from flow.results.files import written_aside
+from flow.results.files import write_text, written_aside
 from flow.sweep.config import read_config
 from flow.sweep.report import report
 from flow.sweep.results import Sweep, load
@@ -144,8 +144,7 @@ def main(sweep: tyro.conf.Positional[Path], /) -> None:
         sweep: file of the sweep of data/map.toml.
     """
     write(asked_for(load(sweep)), TABLE)
-    with written_aside(PAGE) as file:
-        file.write("\n".join([*page(read()), ""]).encode())
+    write_text(PAGE, "\n".join([*page(read()), ""]))
     print(f"{TABLE}\n{PAGE}")
 
 

@@ -15,8 +15,8 @@ import shutil
 import warnings
 from pathlib import Path
 
-import tyro
-
+from benchmarks.command import command_line
+from flow.results.files import write_text
 from paper_figures.tools import tutorial
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +112,7 @@ def _write(out: Path, name: str, body: str, aside: str) -> Path:
 
     body = re.sub(r'(href|src)="([^"]+)"', there, body)
     path = out / page_of(name)
-    path.write_text(_HTML.format(title=name, aside=aside, body=body), encoding="utf-8")
+    write_text(path, _HTML.format(title=name, aside=aside, body=body))
     return path
 
 
@@ -163,4 +163,4 @@ def main(out: Path = ROOT / "api") -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command_line(main)

@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from flow.results.files import write_text
+
 FOLDER = Path(__file__).parents[1] / "tutorial"
 NAMES = (
     "one_feature_alone",
@@ -49,7 +51,7 @@ def main() -> None:
     for name in NAMES:
         path = FOLDER / f"{name}.ipynb"
         notebook = executed(name, folder=FOLDER)
-        path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
         print(path)
 
 

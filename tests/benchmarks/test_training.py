@@ -10,6 +10,7 @@ from benchmarks.findings import activations, context, deeper
 from benchmarks.findings.training import speed
 from benchmarks.findings.training.__main__ import QUESTIONS, main
 from benchmarks.findings.training.runs import Case, Question, gather, groups
+from flow.cli.flags import InputError
 from flow.training.setup import Training
 from theory.ledger import find
 
@@ -79,13 +80,13 @@ def test_the_runs_that_are_shipped_belong_to_the_settings_of_today(name):
 
 
 def test_questions_folders_and_sizes_that_cannot_be_used_are_refused(tmp_path):
-    with pytest.raises(SystemExit, match="unknown question winers; known: order"):
+    with pytest.raises(InputError, match="unknown question winers; known: order"):
         main(("winers",), folder=tmp_path)
-    with pytest.raises(SystemExit, match="--folder: expected a folder that exists"):
+    with pytest.raises(InputError, match="--folder: expected a folder that exists"):
         main(("order",), folder=tmp_path / "none", max_seconds=0.0)
-    with pytest.raises(SystemExit, match="--sizes: expected any of 1024, 4096"):
+    with pytest.raises(InputError, match="--sizes: expected any of 1024, 4096"):
         speed.main((77,), out=tmp_path / "speed.json")
-    with pytest.raises(SystemExit, match="--torch-python: expected"):
+    with pytest.raises(InputError, match="--torch-python: expected"):
         speed.main((1024,), torch_python=tmp_path / "none", out=tmp_path / "speed.json")
 
 

@@ -27,8 +27,8 @@ from benchmarks.findings.noise.figure7 import figure7
 from benchmarks.findings.noise.protocol import Part
 from benchmarks.findings.noise.rates import rate, rate16
 from benchmarks.findings.noise.sign import sign
-from benchmarks.tables import markdown, provenance
-from flow.results.files import written_aside
+from benchmarks.tables import keep, markdown, provenance
+from flow.cli.flags import InputError
 
 PARTS = {
     "figure4": figure4,
@@ -55,13 +55,12 @@ def main(
     """
     unknown = set(parts) - {*PARTS, "counts"}
     if unknown:
-        raise SystemExit(f"unknown part {', '.join(unknown)}; known: {', '.join(PARTS)}, counts")
+        raise InputError(f"unknown part {', '.join(unknown)}; known: {', '.join(PARTS)}, counts")
     kept = json.loads(out.read_text()) if out.exists() else {}
 
-    def keep(name: str, part: Part) -> None:
+    def keep_part(name: str, part: Part) -> None:
         kept[name] = {**part, "fast": fast, **provenance()}
-        with written_aside(out) as file:
-            file.write((json.dumps(kept, ensure_ascii=False) + "\n").encode())
+        keep(out, kept)
 
     for name in parts:
         if name == "counts":
@@ -70,10 +69,10 @@ def main(
             values = zip(*columns.values(), strict=True)
             runs = [dict(zip(columns, run, strict=True)) for run in values]
             for part in counts(fast, runs):
-                keep(name, part)
+                keep_part(name, part)
         else:
             part = PARTS[name](fast)
-            keep(name, part)
+            keep_part(name, part)
         about = (counts if name == "counts" else PARTS[name]).__doc__
         print(f"\n## {name}\n\n{about}\n\n{markdown(part['columns'], part['rows'])}", flush=True)
 

@@ -22,6 +22,7 @@ from benchmarks.findings.training.switches import SWITCHED
 from benchmarks.findings.training.together import TOGETHER
 from benchmarks.findings.training.untied import UNTIED
 from benchmarks.findings.training.winners import WINNERS
+from flow.cli.flags import InputError
 
 QUESTIONS = {
     "order": ORDER,
@@ -48,9 +49,9 @@ def main(
     """
     unknown = set(questions) - set(QUESTIONS)
     if unknown:
-        raise SystemExit(f"unknown question {', '.join(unknown)}; known: {', '.join(QUESTIONS)}")
+        raise InputError(f"unknown question {', '.join(unknown)}; known: {', '.join(QUESTIONS)}")
     if folder is not None and not folder.is_dir():
-        raise SystemExit(f"--folder: expected a folder that exists, got {folder}; make it first")
+        raise InputError(f"--folder: expected a folder that exists, got {folder}; make it first")
     until = time.perf_counter() + max_seconds
     for name in questions:
         question = QUESTIONS[name]

@@ -16,7 +16,7 @@ from benchmarks.tables import markdown, provenance
 from flow import gaussian_init
 from flow.analysis.states import AUTHORS_WINDOW, polysemantic_neurons
 from flow.analysis.statistics import mean_and_interval
-from flow.results.files import written_aside
+from flow.results.files import write_text
 from flow.results.provenance import versions
 from flow.training.cli import ENCODER_SEED
 from flow.training.setup import Network, Optimizer, Training
@@ -98,8 +98,7 @@ def write(file: Path, kept: dict[str, Any]) -> None:
         f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(entry, ensure_ascii=False)}"
         for name, entry in kept.items()
     )
-    with written_aside(file) as whole:
-        whole.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    write_text(file, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def groups(seeds: int, size: int) -> list[range]:

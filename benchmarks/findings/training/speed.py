@@ -15,6 +15,7 @@ from benchmarks.command import command_line
 from benchmarks.findings.training.runs import Table, write
 from benchmarks.pytorch import pytorch_adamw
 from benchmarks.tables import in_fresh_process, markdown, provenance
+from flow.cli.flags import InputError
 
 N = 256
 SIZES = {1024: 100, 4096: 25}
@@ -101,9 +102,9 @@ def main(
         out: JSON file; sizes that are not asked for are kept.
     """
     if not set(sizes) <= set(SIZES):
-        raise SystemExit(f"--sizes: expected any of {', '.join(map(str, SIZES))}, got {sizes}")
+        raise InputError(f"--sizes: expected any of {', '.join(map(str, SIZES))}, got {sizes}")
     if torch_python is not None and not torch_python.is_file():
-        raise SystemExit(f"--torch-python: expected a Python with PyTorch, got {torch_python}")
+        raise InputError(f"--torch-python: expected a Python with PyTorch, got {torch_python}")
     kept = json.loads(out.read_text()) if out.exists() else {}
     for m in sizes:
         kept[f"m={m}"] = measure(m, torch_python)
