@@ -19,6 +19,7 @@ from flow.forces import sum_forces
 from flow.integrators.field import Field
 from flow.kernels.interference import Coupling
 from flow.kernels.threads import available_threads, compute_with
+from theory.counting import slot_mean, slot_variance
 
 
 def _numpy_evaluation(W: np.ndarray) -> Any:
@@ -163,6 +164,41 @@ def growth(fast: bool) -> Table:
     return ["m", "s", "exponent", "steps", "evaluations", "peak MiB", "W MiB"], rows
 
 
+_LARGE = """
+import time, numpy as np
+from flow import FeatureBenefit, Interference, Regularization, gaussian_init, integrate
+from flow.analysis.states import polysemantic_neurons, winners
+forces = [FeatureBenefit(), Interference(), Regularization(1e-3)]
+W0 = gaussian_init({n}, {m}, seed={seed}).astype(np.float32)
+integrate(forces, W0[:8, :64], max_steps=2)
+began = time.perf_counter()
+run = integrate(forces, W0)
+took = time.perf_counter() - began
+rows = np.count_nonzero(run.final, axis=1)
+result = dict(run.stats, status=run.status.name, seconds=took,
+              count=polysemantic_neurons(run.final), most=int(rows.max()),
+              largest=int(winners(W0, run.final).largest_stayed.sum()))
+"""
+
+
+def large(fast: bool) -> Table:
+    """Sizes nobody has looked at: one start in float32, λ = 1e-3, to rest. R is that of float32;
+    the count stands beside the slot law (mean ± its standard deviation), with the features whose
+    largest weight won and the most weights that a row has kept."""
+    rows: list[list[Any]] = []
+    for n, m in [(32, 512)] if fast else [(512, 65536), (2048, 16384)]:
+        r = in_fresh_process(_LARGE.format(n=n, m=m, seed=0))
+        _, R = seconds(_numpy_evaluation(gaussian_init(n, m, seed=0).astype(np.float32)), 5)
+        mean, deviation = slot_mean(n, m), slot_variance(n, m) ** 0.5
+        rows.append(
+            [n, m, r["seconds"], r["seconds"] / R, r["accepted"], r["evaluations"], r["t"],
+             r["status"], r["peak_MiB"], n * m * 4 / 2**20, r["count"],
+             f"{mean:.1f} ± {deviation:.1f}", r["largest"], r["most"]]
+        )  # fmt: skip
+    columns = ["n", "m", "s", "s / R", "steps", "evaluations", "t", "status", "peak MiB", "W MiB"]
+    return [*columns, "polysemantic", "slot law", "largest wins", "most in a row"], rows
+
+
 _IMPORT = "import time; b = time.perf_counter(); import flow.driver.integration; " + (
     "a = time.perf_counter() - b"
 )
@@ -204,6 +240,7 @@ _EXACT = """
 import time, numpy as np
 from flow.integrators.closed_form import ExactFlow
 from flow.kernels.threads import available_threads, compute_with
+from theory.counting import slot_mean, slot_variance
 def once(m, lam):
     # numpy's legacy generator: the start of the reference points in figure 2
     np.random.seed(0)

@@ -103,10 +103,11 @@ def test_the_sparse_kernel_is_the_formula_on_all_that_is_not_small(n, m, seed, l
     )
 
 
-@pytest.mark.parametrize("fill", [1.0, 0.03])
+@pytest.mark.parametrize(("n", "fill"), [(40, 1.0), (40, 0.03), (300, 0.003)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_sample_adds_to_what_is_there_or_does_not_read_it(fill, dtype):
-    field, state = sample(sparse_weights(40, 200, 3, fill).astype(dtype))
+def test_a_sample_adds_to_what_is_there_or_does_not_read_it(n, fill, dtype):
+    """With 300 rows and no search the sums go row by row, those of the state by neurons."""
+    field, state = sample(sparse_weights(n, 200, 3, fill).astype(dtype))
     assert (state.layout.column is None) == (fill == 1.0)
     before = np.random.default_rng(0).normal(size=state.C.size).astype(dtype)
     out, unread = before.copy(), np.full_like(before, np.nan)
