@@ -31,7 +31,7 @@ from theory.plateau import plateau_height
 class Parameters:
     """Which runs are drawn; those of no file are made."""
 
-    n: tuple[int, ...] = (32, 64, 128, 256)
+    n: tuple[int, ...] = (32, 64, 128, 256, 512)
     m_over_n: tuple[int, ...] = (1, 2, 4, 8)
     leaks: tuple[float, ...] = (0.0, 1.0)
     """slopes of the output below zero: ReLU, linear"""
