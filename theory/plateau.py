@@ -9,13 +9,14 @@ those with G_ij < 0 by this bound, and the plateau stands on (n + 1)/2 non-zeros
 Not derived: when the plateau ends. **Measured** (benchmarks/findings/README.md, "The plateau and
 outputs that leak"): λt_c = T (1 + K n)/√n with T the time that m' = n/4 takes without interference
 and K = 0.030, 0.0097, 0.0039, 0.0014 at m/n = 1, 2, 4, 8, n = 32 … 128; beyond, to n = 512, K n
-grows as n^0.89 at m = n and as n^0.77 at 2n. So in the mean-field time λt√n the collapse comes the later the larger n
-is, as far as was looked: a finite-n effect. What lets go are single large weights. At the start a
-large weight of orthonormal rows grows at a rate of order √n, `spike_rate`; on the plateau (linear
-outputs, m = n) these terms cancel: its velocity in λt is the same for n = 64 and 128 to about
-0.1, negative below w ≈ 0.3 and growing as 1.5 w² or so above. So a row waits until one of its
-weights, of typical size √(2/n), is large by chance. Two guesses are refuted by that: growth by a
-rest of order √n w³ of the terms that cancel, and growth at one velocity whatever the weight.
+grows as n^0.89 at m = n and as n^0.77 at 2n. So in the mean-field time λt√n the collapse comes the
+later the larger n is, as far as was looked: a finite-n effect. What lets go are single large
+weights. At the start a large weight of orthonormal rows grows at a rate of order √n, `spike_rate`;
+on the plateau (linear outputs, m = n) these terms cancel: its velocity in λt is the same for n = 64
+and 128 to about 0.1, negative below w ≈ 0.3 and growing as 1.5 w² or so above. So a row waits until
+one of its weights, of typical size √(2/n), is large by chance. Two guesses are refuted by that:
+growth by a rest of order √n w³ of the terms that cancel, and growth at one velocity whatever the
+weight.
 
 Source: theory/README, section 3.
 """
