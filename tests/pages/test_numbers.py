@@ -52,6 +52,19 @@ def test_the_table_of_speed_is_the_benchmarks():
         assert (steps, evaluations) == (f"{run['steps']:,}", f"{run['evaluations']:,}")
 
 
+def test_the_sizes_nobody_had_looked_at_are_the_benchmarks():
+    table = benchmark_results.part("benchmarks/results.json", "large")
+    for row in table["rows"]:
+        run = dict(zip(table["columns"], row, strict=True))
+        [line] = [x for x in BENCHMARKS.splitlines() if f"n={run['n']}, m={run['m']}, " in x]
+        assert (
+            f"{run['s']:.0f} s, {run['steps']} steps, {run['evaluations']:,} evaluations, "
+            f"{run['peak MiB'] / 1024:.1f} GiB"
+        ) in line
+        assert f"{run['polysemantic'] or 'no'} neuron" in line
+        assert f"slot law {run['slot law']}" in line
+
+
 def test_how_long_a_release_takes_is_the_benchmarks():
     table = benchmark_results.part("benchmarks/results.json", "explore")
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
