@@ -3,6 +3,7 @@ is wrong."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -11,14 +12,13 @@ import tyro
 from flow.cli.flags import exit_code
 
 
-def command_line(
-    what: Callable[..., Any] | Mapping[str, Callable[..., Any]], *, prog: str | None = None
-) -> NoReturn:
+def command_line(what: Callable[..., Any] | Mapping[str, Callable[..., Any]]) -> NoReturn:
     """Run a function, or the one of several that the first word names, by this process's words.
 
-    prog : what the help calls the command. Ends the process: 0, or as
-    :func:`flow.cli.flags.exit_code` says.
+    Ends the process: 0, or as :func:`flow.cli.flags.exit_code` says.
     """
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    prog = None if module is None else f"python -m {module.name.removesuffix('.__main__')}"
 
     def answer(words: list[str]) -> int:
         if callable(what):

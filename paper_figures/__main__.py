@@ -4,4 +4,4 @@ from benchmarks.command import command_line
 from paper_figures.tools.gallery import figures
 
 if __name__ == "__main__":
-    command_line(figures, prog="python -m paper_figures")
+    command_line(figures)

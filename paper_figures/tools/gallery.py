@@ -174,7 +174,7 @@ def figures(
     """Make figures, all of them if none is named; the beginning of a name is enough.
 
     Args:
-        names: of figures, such as fig3.
+        names: figures to make, such as fig3.
         options: how they are made.
     """
     bar = tqdm(named(names), unit="figure", disable=None)
@@ -195,4 +195,4 @@ def main(module: str) -> None:
             print(path)
 
     one.__doc__ = f"Make the figure {name}."
-    command_line(one, prog=f"python -m paper_figures.{name}")
+    command_line(one)
