@@ -33,14 +33,16 @@ between, no benign pair is left below the last layer and the count there is near
 company again in the next layer about as often as any pair; (6) untied, features die, as they do
 with one layer, in half of the cases or more.
 
-Expected, on two cores: 1 hour for L = 1, 4 for L = 2, 8 for L = 3. The reduced part (`--reduced`)
-takes 15 minutes: gradient descent, n = 32, m/n = 1, 2 and the narrow layers, three seeds; and of
-the whole protocol L = 1, n = 64, m = 64, 128, ten seeds, which is in the table of winners.
+Expected: 14 hours of one core, of which the ten of large widths, for gradient descent at n = 64
+above all, are not run. The reduced part (`--reduced`) takes 15 minutes: gradient descent, n = 32,
+m/n = 1, 2 and the narrow layers, three seeds; and of the whole protocol L = 1, n = 64, m = 64, 128,
+ten seeds, which is in the table of winners.
 Every run is kept and measured once; a measurement that was cut off goes on from there.
 """
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import time
 from collections.abc import Iterator, Sequence
@@ -66,8 +68,10 @@ from benchmarks.findings.training.runs import (
     pick,
     starts,
 )
+from benchmarks.tables import markdown
 from flow.analysis.pairs import collisions
 from flow.analysis.states import AUTHORS_WINDOW, is_polysemantic, polysemantic_neurons
+from flow.results.files import write_text
 from flow.training import TrainingTrajectory, train
 from flow.training.cli import ENCODER_SEED, LAYER_SEED
 from flow.training.setup import FIGURE_3, FIGURE_3_STEPS, Network, Optimizer, Training
@@ -219,6 +223,41 @@ def cases(
         )
 
 
+RATIOS = ("1", "2", "4", "8", "1–4", "4–1", "4–1–4")
+"""Widths over n of the columns of `last_layers`; one number stands for all layers."""
+
+
+def last_layers(runs: list[Run]) -> Table:
+    """Polysemantic neurons (two features above 0.3 of their codes' lengths) of the last layer, by
+    the widths of all layers over n; mean ± 95 % interval over ten seeds, or over so many as
+    stand in brackets; the others diverged or were not run."""
+    columns = ["n", "kind", "optimizer", "layers", *(f"m/n = {ratio}" for ratio in RATIOS)]
+    counts: dict[tuple[Any, ...], dict[str, dict[int, int]]] = {}
+    for run in runs:
+        n, widths = run["n"], run["widths"]
+        ratios = [str(m // n) for m in widths]
+        name = ratios[0] if len(set(ratios)) == 1 else "–".join(ratios)
+        key = (n, list(KINDS).index(run["kind"]), list(METHODS).index(run["method"]), len(widths))
+        seeds = counts.setdefault(key, {}).setdefault(name, {})
+        if run["layers"]:
+            seeds[run["seed"]] = run["layers"][-1]["above_0.3"]
+
+    def cell(seeds: dict[int, int]) -> str:
+        few = "" if len(seeds) == SEEDS else f" ({len(seeds)})"
+        return f"{interval(list(seeds.values()))}{few}" if len(seeds) > 1 else ""
+
+    rows = [
+        [str(n), list(KINDS)[kind], list(METHODS)[method], str(depth),
+         *(cell(found.get(ratio, {})) for ratio in RATIOS)]
+        for (n, kind, method, depth), found in sorted(counts.items())
+    ]  # fmt: skip
+    return columns, [*rows, *(
+        [str(n), "n²/4m of the last", "", "",
+         *(f"{float(paper_count(n, n * int(ratio[-1]))):g}" for ratio in RATIOS)]
+        for n in sorted({key[0] for key in counts})
+    )]  # fmt: skip
+
+
 def table(runs: list[Run]) -> Table:
     """Mean ± 95 % interval over seeds, so many of which did not diverge. Polysemantic: neurons with
     two features in 0.8 … 1.2, above 0.3 and above 0.1 of their rows' lengths; pairs on a neuron
@@ -281,21 +320,31 @@ REDUCED = [
 ]
 
 
-QUESTION = Question(list({case.name: case for case in (*WHOLE, *REDUCED)}.values()), table, FILE)
+QUESTION = Question(
+    list({case.name: case for case in (*WHOLE, *REDUCED)}.values()), last_layers, FILE
+)
 """All cases, of which a part may have been run."""
 
 
+def page(runs: list[Run]) -> str:
+    """Every layer of every network, as Markdown."""
+    about = " ".join((inspect.getdoc(table) or "").split())
+    return f"# Deeper networks, layer by layer\n\n{about}\n\n{markdown(*table(runs))}\n"
+
+
 def main(reduced: bool = False, max_seconds: float = float("inf"), out: Path = FILE) -> None:
-    """Train what is not in the file yet, and print the table.
+    """Train what is not in the file yet, and print the table of the last layers.
 
     Args:
         reduced: only the part that takes minutes.
         max_seconds: begin no case after so much time; 0 prints what there is.
-        out: JSON file; runs that it holds are not made again.
+        out: JSON file; runs that it holds are not made again. Beside it stands every layer of every
+            network as Markdown.
     """
     asked = replace(QUESTION, cases=REDUCED if reduced else WHOLE)
     gather(asked, out, until=time.perf_counter() + max_seconds)
     print(f"\n{answer(QUESTION, out, until=0.0)}")
+    write_text(out.with_suffix(".md"), page(gather(QUESTION, out, until=0.0)))
 
 
 if __name__ == "__main__":

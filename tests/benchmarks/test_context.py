@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("jax")
-from benchmarks.findings import context
+from benchmarks.findings import context, told_apart
 from benchmarks.findings.context import Setting
+from benchmarks.findings.training.runs import gather, interval, pick
+from theory.ledger import find
 
 
 def test_pairs_are_told_by_their_blocks_and_signs():
@@ -48,3 +50,21 @@ def test_a_setting_is_trained_and_counted():
     columns, rows = context.table(runs)
     assert len(rows) == 1
     assert len(rows[0]) == len(columns)
+
+
+def test_what_the_ledger_says_of_contexts_is_what_was_measured():
+    said = find("contexts").statement
+    runs = gather(context.QUESTION, context.QUESTION.file, until=0.0)
+
+    def shared(setting):
+        some = pick(runs, setting=setting.name)
+        assert [run["polysemantic"] for run in some] == [run["across"] for run in some]
+        return interval([run["polysemantic"] for run in some])
+
+    assert f"{shared(Setting())} neurons are shared, all by features of different" in said
+    assert f"{shared(Setting(overlap=0.1))} if a tenth of the inputs" in said
+    assert shared(Setting(overlap=1.0)) == "0.0 ± 0.0"
+    told = gather(told_apart.QUESTIONS[0], told_apart.FILE, until=0.0)
+    spare = [run for run in pick(told, family="contexts", m=30) if run.get("start") == "Gaussian"]
+    assert all(told_apart.is_read(run) for run in spare)
+    assert f"{interval([run['shared'] for run in spare])} are shared, none" in said

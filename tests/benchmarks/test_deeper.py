@@ -11,6 +11,7 @@ from benchmarks.findings.training.runs import gather, pick
 from benchmarks.findings.training.winners import WINNERS
 from flow.training.setup import Training
 from tests.strategies import relabelling, seeds, weights
+from theory.ledger import find
 
 
 @given(weights(n=(1, 6), m=(1, 8)), st.sampled_from([0.125, 0.5, 64.0]))
@@ -52,7 +53,8 @@ def test_every_kind_is_trained_and_counted_in_every_layer(kind):
 
 def test_the_runs_of_one_layer_that_are_shipped_count_what_those_of_winners_do():
     kept = gather(deeper.QUESTION, deeper.FILE, until=0.0)
-    ones = [run for run in kept if run["n"] == 64 and len(run["widths"]) == 1]
+    ones = [run for run in pick(kept, n=64, kind="tied", method="gradient descent")
+            if len(run["widths"]) == 1]  # fmt: skip
     winners = gather(WINNERS, WINNERS.file, until=0.0)
     for run in ones:
         (other,) = pick(
@@ -62,6 +64,31 @@ def test_the_runs_of_one_layer_that_are_shipped_count_what_those_of_winners_do()
     assert {(run["widths"][0], run["seed"]) for run in ones} >= {
         (m, seed) for m in (64, 128) for seed in range(10)
     }
+
+
+def test_what_the_ledger_says_of_depth_is_what_was_measured():
+    said = find("depth").statement
+    runs = pick(gather(deeper.QUESTION, deeper.FILE, until=0.0), kind="tied", method="AdamW")
+
+    def share(ratio, depth):
+        """Polysemantic neurons of the last layer per feature, at both sizes together."""
+        each = [
+            [run["layers"][-1]["above_0.3"] / n for run in pick(runs, n=n)
+             if run["widths"] == depth * [ratio * n]]
+            for n in (32, 64)
+        ]  # fmt: skip
+        assert [len(of_size) for of_size in each] == [10, 10]
+        small, large = map(np.mean, each)
+        assert abs(small - large) < 0.1 * large
+        return f"{np.mean(each):.2f}"
+
+    at = {ratio: ", ".join(share(ratio, depth) for depth in (1, 2, 3)) for ratio in (1, 2)}
+    assert f"{at[1]} at m = n and {at[2]} at m = 2n (AdamW)" in said
+
+
+def test_the_page_of_all_layers_is_that_of_the_runs():
+    runs = gather(deeper.QUESTION, deeper.FILE, until=0.0)
+    assert deeper.FILE.with_suffix(".md").read_text(encoding="utf-8") == deeper.page(runs)
 
 
 def test_cases_have_names_of_their_own_and_the_reduced_part_shares_those_of_one_layer():
