@@ -270,6 +270,8 @@ def serve() -> None:
             _exit(error.code)
         except Exception as error:
             result = pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()  # or what was printed is lost when the worker is killed
         _answer(answers, result)
 
 
