@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 GUIDE = (
     "README.md", "flow/README.md", "theory/README.md", "theory/GLOSSARY.md",
     "benchmarks/README.md", "benchmarks/results.md", "benchmarks/findings/README.md",
-    "paper_figures/README.md",
+    "benchmarks/findings/deeper.md", "paper_figures/README.md",
     "paper_figures/tutorial/README.md",
     "paper_figures/count_map.md", "paper_figures/count_map_table.md", "CONTRIBUTING.md",
     "CHANGELOG.md",
