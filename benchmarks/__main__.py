@@ -13,10 +13,9 @@ from typing import Annotated, Any
 import tyro
 
 from benchmarks import accelerator, explore, neighbours, precision, speed, sweep
-from benchmarks.command import command_line
+from benchmarks.command import check_names, command_line
 from benchmarks.findings.noise.figure4 import ends
 from benchmarks.tables import keep, markdown, provenance
-from flow.cli.flags import InputError
 from flow.results.files import write_text
 
 BENCHMARKS = {
@@ -50,9 +49,7 @@ def main(
         fast: small sizes and few seeds, to see that it works.
         out: JSON file; tables measured before and not asked for now are kept.
     """
-    unknown = set(benchmarks) - set(BENCHMARKS)
-    if unknown:
-        raise InputError(f"unknown benchmark {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}")
+    check_names("benchmark", benchmarks, BENCHMARKS)
     kept = json.loads(out.read_text()) if out.exists() else {}
     for name in benchmarks:
         measure = BENCHMARKS[name]

@@ -4,12 +4,18 @@ is wrong."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn
 
 import tyro
 
-from flow.cli.flags import exit_code
+from flow.cli.flags import InputError, exit_code
+
+
+def check_names(kind: str, names: Collection[str], known: Collection[str]) -> None:
+    """Raises InputError for names of that kind that are not known."""
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"unknown {kind} {', '.join(unknown)}; known: {', '.join(known)}")
 
 
 def command_line(what: Callable[..., Any] | Mapping[str, Callable[..., Any]]) -> NoReturn:

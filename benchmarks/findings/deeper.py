@@ -42,7 +42,6 @@ Every run is kept and measured once; a measurement that was cut off goes on from
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import time
 from collections.abc import Iterator, Sequence
@@ -68,7 +67,6 @@ from benchmarks.findings.training.runs import (
     pick,
     starts,
 )
-from benchmarks.tables import markdown
 from flow.analysis.pairs import collisions
 from flow.analysis.states import AUTHORS_WINDOW, is_polysemantic, polysemantic_neurons
 from flow.results.files import write_text
@@ -326,10 +324,10 @@ QUESTION = Question(
 """All cases, of which a part may have been run."""
 
 
-def page(runs: list[Run]) -> str:
-    """Every layer of every network, as Markdown."""
-    about = " ".join((inspect.getdoc(table) or "").split())
-    return f"# Deeper networks, layer by layer\n\n{about}\n\n{markdown(*table(runs))}\n"
+def page(file: Path) -> str:
+    """Every layer of every network in a file of runs, as Markdown."""
+    layer_by_layer = answer(replace(QUESTION, table=table), file, until=0.0)
+    return f"# Deeper networks, layer by layer\n\n{layer_by_layer}\n"
 
 
 def main(reduced: bool = False, max_seconds: float = float("inf"), out: Path = FILE) -> None:
@@ -344,7 +342,7 @@ def main(reduced: bool = False, max_seconds: float = float("inf"), out: Path = F
     asked = replace(QUESTION, cases=REDUCED if reduced else WHOLE)
     gather(asked, out, until=time.perf_counter() + max_seconds)
     print(f"\n{answer(QUESTION, out, until=0.0)}")
-    write_text(out.with_suffix(".md"), page(gather(QUESTION, out, until=0.0)))
+    write_text(out.with_suffix(".md"), page(out))
 
 
 if __name__ == "__main__":

@@ -123,7 +123,9 @@ class Field:
                 self.slots.leak_strength, REVIVAL_MARGIN * self.slots.l1, self._sparse_phi,
                 alpha, beta, out, *coupling, counts, rows, values, *scratch,
             )  # fmt: skip
-            most = int(counts.max(initial=0)) if search else 0
+            if not search:
+                return RevivalCandidates.none(self.dtype)
+            most = int(counts.max(initial=0))
             if most <= capacity:
                 return RevivalCandidates.collect(counts, rows, values)
             self._capacity = 2 * most

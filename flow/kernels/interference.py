@@ -640,8 +640,8 @@ def _drift_of_group(
 def _by_rows(n, capacity):
     """Whether the drift is summed row by row: nothing is searched, and φ is beyond the caches.
 
-    By neurons, each sum is gathered from another row of φ: at n = 2048 that takes two to five times
-    as long, at n = 256 it is as fast.
+    By neurons, each sum is gathered from another row of φ: at n = 2048 that takes two to three
+    times as long, at n = 256 it is as fast.
     """
     return capacity == 0 and n > _BLOCK
 
@@ -690,7 +690,8 @@ def sparse_interference(
     phi : (n, n) is scratch and holds φ(G) with −ρ_i on its diagonal on return. ``outside_*`` :
     (width, capacity) list by neuron the entries that are not in the layout and could revive; a
     count above the capacity means that the lists were too short and the call must be repeated with
-    longer ones. A capacity of zero skips the search. The rest is a :class:`SparseScratch`.
+    longer ones. A capacity of zero skips the search and may leave the lists as they are. The rest
+    is a :class:`SparseScratch`.
     """
     n, width = start.size - 1, neuron_start.size - 1
     groups = max(1, (width + _GROUP - 1) // _GROUP)

@@ -6,12 +6,11 @@ what comes of running one in a fresh kernel. Needs the extra ``docs``.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
-from flow.results.files import write_text
+from benchmarks.tables import keep
 
 FOLDER = Path(__file__).parents[1] / "tutorial"
 NAMES = (
@@ -51,7 +50,7 @@ def main() -> None:
     for name in NAMES:
         path = FOLDER / f"{name}.ipynb"
         notebook = executed(name, folder=FOLDER)
-        write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+        keep(path, notebook, indent=1)
         print(path)
 
 

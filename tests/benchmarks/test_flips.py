@@ -1,6 +1,8 @@
 """Flipped collisions: who counts as staying, races against the closed form, runs kept."""
 
 import json
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from benchmarks.findings.flips import Branch, Pair
 from flow import FeatureBenefit, Interference, Regularization, Simulation
 from flow.analysis.pairs import collisions
 from tests.strategies import seeds, sparse_weights
+from theory.ledger import find
 
 
 @given(sparse_weights(n=(2, 8), m=(1, 6)))
@@ -82,3 +85,28 @@ def test_a_run_is_made_once_and_counts_every_pair_under_every_treatment(tmp_path
     flips.main(n=10, m=12, lam=0.05, seeds=2, out=out, max_seconds=0.0)
     assert capsys.readouterr().out == said
     assert out.read_bytes() == before
+
+
+def test_what_the_ledger_says_of_flips_is_what_was_measured():
+    runs = json.loads(Path("benchmarks/findings/flips.json").read_text(encoding="utf-8"))["runs"]
+    lines = [line for run in runs.values() for line in run]
+
+    def both(kind, treatment):
+        """Pairs of which both features stay, and pairs, at each time."""
+        stay, pairs = Counter(), Counter()
+        for line in lines:
+            if (line["kind"], line["treatment"]) == (kind, treatment):
+                stay[line["when"]] += line["fates"].get("both", 0)
+                pairs[line["when"]] += line["pairs"]
+        return stay, pairs
+
+    said = find("benign-makes-polysemantic").statement
+    stay, pairs = both("benign", "one")
+    assert stay.total() == 1
+    assert f"of {pairs.total()} benign pairs made malign before or at rest one stays" in said
+    stay, pairs = both("benign", "untouched")
+    shares = [round(100 * stay[when] / pairs[when]) for when in pairs]
+    assert f"{min(shares)} to {max(shares)} % untouched" in said
+    stay, pairs = both("malign", "one")
+    assert stay.total() == 0
+    assert f"of {pairs.total()} malign pairs made benign one at a time none stays" in said

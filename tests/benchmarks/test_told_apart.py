@@ -143,7 +143,11 @@ def test_what_the_ledger_quotes_is_what_was_measured():
     planted = [run for run in runs if run.get("start") in told_apart.STARTS[1:]]
     read = [run for run in planted if told_apart.is_read(run)]
     other = [run for run in read if not told_apart.as_planted(run)]
-    assert {run["family"] for run in other} == {"together, p = 0.1", "contexts"}
+    parted = [run for run in other if run["family"] != "contexts"]
+    assert {(run["family"], run["m"], run["start"]) for run in parted} == {
+        ("together, p = 0.1", 48, "slot law")
+    }
+    assert {told_apart.use_of(run).shared for run in parted} == {0}
     said = find("incidental-or-necessary").statement
     assert f"in {len(read) - len(other)} of the {len(read)} layers" in said
     assert f"in the other {len(other)} training" in said

@@ -19,7 +19,7 @@ from typing import Annotated
 
 import tyro
 
-from benchmarks.command import command_line
+from benchmarks.command import check_names, command_line
 from benchmarks.findings.noise.counts import counts
 from benchmarks.findings.noise.figure4 import figure4
 from benchmarks.findings.noise.figure5 import figure5a, figure5b
@@ -28,7 +28,6 @@ from benchmarks.findings.noise.protocol import Part
 from benchmarks.findings.noise.rates import rate, rate16
 from benchmarks.findings.noise.sign import sign
 from benchmarks.tables import keep, markdown, provenance
-from flow.cli.flags import InputError
 
 PARTS = {
     "figure4": figure4,
@@ -53,9 +52,7 @@ def main(
         fast: short runs and few seeds, to see that it works.
         out: JSON file; parts measured before and not asked for now are kept.
     """
-    unknown = set(parts) - {*PARTS, "counts"}
-    if unknown:
-        raise InputError(f"unknown part {', '.join(unknown)}; known: {', '.join(PARTS)}, counts")
+    check_names("part", parts, [*PARTS, "counts"])
     kept = json.loads(out.read_text()) if out.exists() else {}
 
     def keep_part(name: str, part: Part) -> None:

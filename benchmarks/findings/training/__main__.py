@@ -13,7 +13,7 @@ from typing import Annotated
 
 import tyro
 
-from benchmarks.command import command_line
+from benchmarks.command import check_names, command_line
 from benchmarks.findings.training.figure3 import FIGURE3
 from benchmarks.findings.training.order import ORDER
 from benchmarks.findings.training.rotated import ROTATED
@@ -47,9 +47,7 @@ def main(
         max_seconds: begin no case after so much time; 0 prints what there is.
         folder: keep the runs here instead of in the files that are shipped.
     """
-    unknown = set(questions) - set(QUESTIONS)
-    if unknown:
-        raise InputError(f"unknown question {', '.join(unknown)}; known: {', '.join(QUESTIONS)}")
+    check_names("question", questions, QUESTIONS)
     if folder is not None and not folder.is_dir():
         raise InputError(f"--folder: expected a folder that exists, got {folder}; make it first")
     until = time.perf_counter() + max_seconds
